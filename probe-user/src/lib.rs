@@ -1,0 +1,9 @@
+//! The library behind the `iovascope` binary.
+//!
+//! The folders meet only in `command/`: a source wired to sinks, one file per mode.
+
+pub mod cli;
+pub mod command;
+pub mod doctor;
+pub mod exit;
+pub mod workload;
