@@ -1,0 +1,141 @@
+//! Value to bucket and back: the only bucket arithmetic in the repository.
+//!
+//! The scheme is HdrHistogram's own counts index with a lowest discernible value of 1, so a
+//! histogram counted in the kernel is rebuilt in user space without re-bucketing. With
+//! `g = half_count_magnitude`: values below `2^(g+1)` have a bucket each; above, every power of two
+//! is cut into `2^g` equal buckets. A bucket is therefore never wider than `value / 2^g`.
+//!
+//! `g = 7` is HdrHistogram's 2 significant digits, `g = 4` is 1.
+
+/// A bucket scheme: resolution and range.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Scheme {
+    /// log2 of the buckets per power of two (`sub_bucket_half_count_magnitude`).
+    pub half_count_magnitude: u32,
+    /// Values of `2^value_bits` and more are beyond the range: they are counted as saturated.
+    pub value_bits: u32,
+}
+
+impl Scheme {
+    /// Number of buckets.
+    #[must_use]
+    pub const fn len(self) -> usize {
+        ((self.value_bits - self.half_count_magnitude + 1) as usize) << self.half_count_magnitude
+    }
+
+    /// A scheme always has buckets; present because `len` is.
+    #[must_use]
+    pub const fn is_empty(self) -> bool {
+        false
+    }
+
+    /// The bucket of `value`; at or beyond [`Scheme::len`] when the value is out of range.
+    #[must_use]
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "BPF: a call would cost more than the body")]
+    pub const fn index(self, value: u64) -> usize {
+        let g = self.half_count_magnitude;
+        if value < 2 << g {
+            return value as usize;
+        }
+        let shift = value.ilog2() - g;
+        ((shift as usize) << g) + (value >> shift) as usize
+    }
+
+    /// The lowest value of a bucket.
+    #[must_use]
+    pub const fn lowest(self, index: usize) -> u64 {
+        let g = self.half_count_magnitude;
+        let index = index as u64;
+        if index < 2 << g {
+            return index;
+        }
+        let shift = (index >> g) - 1;
+        ((index & ((1 << g) - 1)) + (1 << g)) << shift
+    }
+
+    /// The highest value of a bucket.
+    #[must_use]
+    pub const fn highest(self, index: usize) -> u64 {
+        self.lowest(index + 1) - 1
+    }
+
+    /// HdrHistogram's number of significant decimal digits for this resolution.
+    #[must_use]
+    pub const fn significant_digits(self) -> u8 {
+        match self.half_count_magnitude {
+            0..=6 => 1,
+            7..=9 => 2,
+            _ => 3,
+        }
+    }
+}
+
+/// Latencies of successful calls in ns: 2 significant digits, up to 2^38 ns (274 s).
+pub const LATENCY: Scheme = Scheme { half_count_magnitude: 7, value_bits: 38 };
+/// Latencies of failed calls in ns: 1 significant digit, up to 2^38 ns.
+pub const LATENCY_FAILED: Scheme = Scheme { half_count_magnitude: 4, value_bits: 38 };
+/// Scan lengths in pages: 2 significant digits, up to 2^36 pages.
+pub const SCAN: Scheme = Scheme { half_count_magnitude: 7, value_bits: 36 };
+/// Run lengths in bytes: 2 significant digits, up to 2^48 bytes. Runs of up to 255 whole 4 KiB
+/// pages have a bucket each.
+pub const RUN: Scheme = Scheme { half_count_magnitude: 7, value_bits: 48 };
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const ALL: [Scheme; 4] = [LATENCY, LATENCY_FAILED, SCAN, RUN];
+
+    #[test]
+    fn sizes_are_what_the_wire_holds() {
+        assert_eq!(LATENCY.len(), 4096);
+        assert_eq!(LATENCY_FAILED.len(), 560);
+        assert_eq!(SCAN.len(), 3840);
+        assert_eq!(RUN.len(), 5376);
+    }
+
+    #[test]
+    fn the_range_ends_where_it_says() {
+        for scheme in ALL {
+            let end = 1u64 << scheme.value_bits;
+            assert_eq!(scheme.index(end - 1), scheme.len() - 1);
+            assert_eq!(scheme.index(end), scheme.len());
+            assert!(scheme.index(u64::MAX) > scheme.len());
+        }
+    }
+
+    #[test]
+    fn every_bucket_round_trips_and_borders_on_the_next() {
+        for scheme in ALL {
+            for index in 0..scheme.len() {
+                assert_eq!(scheme.index(scheme.lowest(index)), index);
+                assert_eq!(scheme.index(scheme.highest(index)), index);
+            }
+        }
+    }
+
+    #[test]
+    fn whole_pages_have_buckets_of_their_own() {
+        for pages in 1..256u64 {
+            assert_eq!(RUN.lowest(RUN.index(pages << 12)), pages << 12);
+            assert_ne!(RUN.index(pages << 12), RUN.index((pages + 1) << 12));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn buckets_hold_their_values_within_the_stated_width(value in 0u64..1 << 48) {
+            let index = RUN.index(value);
+            let (low, high) = (RUN.lowest(index), RUN.highest(index));
+            prop_assert!(low <= value && value <= high);
+            prop_assert!((high - low) << RUN.half_count_magnitude <= value);
+        }
+
+        #[test]
+        fn order_is_kept(a in 0u64..1 << 48, b in 0u64..1 << 48) {
+            prop_assert_eq!(a <= b || RUN.index(a) >= RUN.index(b), true);
+        }
+    }
+}

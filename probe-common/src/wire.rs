@@ -1,0 +1,228 @@
+//! The bytes in the maps, proven free of padding.
+//!
+//! One [`Block`] per possible CPU, written only by that CPU with plain increments: kprobe programs
+//! run with preemption off, and a program that would nest on the same CPU is refused and counted by
+//! the kernel (`bpf_prog_active`). User space maps the blocks read-only and adds them up.
+//!
+//! Buckets are 32 bits wide to halve the size of a block. Readers take wrapping differences: exact
+//! as long as one bucket counts fewer than 2^32 calls between two samples. Counts and sums are 64
+//! bits wide.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use crate::command;
+use crate::dist::{FailedLatencies, Latencies, RunLengths, ScanLengths};
+use crate::site::SITES;
+
+/// Name of the array of [`Block`]s, one element per possible CPU, mappable.
+pub const BLOCKS_MAP: &str = "BLOCKS";
+/// Name of the one-element array that holds [`Control`].
+pub const CONTROL_MAP: &str = "CONTROL";
+/// Name of the read-only global with log2 of the kernel's page size.
+pub const PAGE_SHIFT_GLOBAL: &str = "PAGE_SHIFT";
+/// Name of the read-only global that says whether `*length` at entry is a cap (see [`Stop`]).
+pub const LENGTH_IS_CAP_GLOBAL: &str = "LENGTH_IS_CAP";
+
+/// Open calls a site can hold at once; a call beyond is counted in [`Flow::unstored`].
+pub const OPEN_CALLS: u32 = 16_384;
+
+/// Scan-length classes: class `c` holds scans of `2^c` to `2^(c+1) - 1` pages, the last one all longer.
+pub const SCAN_CLASSES: usize = 16;
+
+/// Slots of an errno table; see [`errno_slot`].
+pub const ERRNO_SLOTS: usize = 256;
+
+/// What user space tells running programs.
+#[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Control {
+    /// Calls that begin while this is 0 are not counted. A 32-bit word: any bit pattern is valid.
+    pub armed: u32,
+}
+
+/// What became of the calls of one site. Fates of armed calls:
+/// `entered = exited + unstored + superseded + (entries left in the open map)`.
+#[derive(Debug, Clone, Copy, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Flow {
+    /// Calls whose entry program ran.
+    pub entered: u64,
+    /// Calls whose return program ran and found the entry.
+    pub exited: u64,
+    /// Returns without an entry: the call began before arming, or its entry was missed or not stored.
+    pub unmatched: u64,
+    /// Entries that found no room in the open map.
+    pub unstored: u64,
+    /// Entries that found an older open call of the same thread: its return was lost.
+    pub superseded: u64,
+    /// Returns stamped earlier than their entry (`bpf_ktime_get_ns` may step back across an update);
+    /// in no distribution.
+    pub backwards: u64,
+    /// Successful returns whose outputs could not be read; in no distribution.
+    pub unread: u64,
+}
+
+/// Latency of one command.
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct CommandCell {
+    /// Latency of successful calls, ns.
+    pub ok: Latencies,
+    /// Latency of failed calls, ns.
+    pub failed: FailedLatencies,
+    /// Failed calls per errno, by [`errno_slot`].
+    pub errno: [u64; ERRNO_SLOTS],
+}
+
+/// Everything about `iopt_get_phys`.
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct ScanCell {
+    /// Latency of successful calls by scan-length class, ns.
+    pub ok: [Latencies; SCAN_CLASSES],
+    /// Latency of failed calls, ns.
+    pub failed: FailedLatencies,
+    /// Failed calls per errno, by [`errno_slot`].
+    pub errno: [u64; ERRNO_SLOTS],
+    /// Pages that the returned run touches.
+    pub pages: ScanLengths,
+    /// Returned run in bytes, by [`Stop`].
+    pub runs: [RunLengths; Stop::COUNT],
+}
+
+/// One CPU's counters.
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Block {
+    /// Fates of calls, by [`crate::site::SiteId`].
+    pub flow: [Flow; SITES.len()],
+    /// The dispatch site, by [`command::row_of`].
+    pub dispatch: [CommandCell; command::ROWS],
+    /// The `get_phys` site.
+    pub get_phys: ScanCell,
+}
+
+/// Why a scan ended, as far as arguments and results tell (iopt_get_phys, Linux 7.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u32)]
+pub enum Stop {
+    /// The run fills the cap exactly. Known only where `*length` at entry is a cap.
+    Cap = 0,
+    /// The run is shorter than the cap: the area's end or a discontiguity.
+    Short = 1,
+    /// Success with a physical address of 0: the first page has no mapping.
+    Unmapped = 2,
+}
+
+impl Stop {
+    /// Number of stops.
+    pub const COUNT: usize = 3;
+    /// Every stop, in the order of [`ScanCell::runs`].
+    pub const ALL: [Self; Self::COUNT] = [Self::Cap, Self::Short, Self::Unmapped];
+
+    /// The word users see.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Cap => "cap",
+            Self::Short => "short",
+            Self::Unmapped => "unmapped",
+        }
+    }
+}
+
+/// An open call of the dispatch site.
+#[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct DispatchOpen {
+    /// `bpf_ktime_get_ns` at entry.
+    pub entered_at: u64,
+    /// Row of the command.
+    pub row: u64,
+}
+
+/// An open call of the `get_phys` site. Holds kernel pointers: never leaves the BPF side.
+#[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct GetPhysOpen {
+    /// `bpf_ktime_get_ns` at entry.
+    pub entered_at: u64,
+    /// The `paddr` argument.
+    pub paddr: u64,
+    /// The `length` argument.
+    pub length: u64,
+    /// `*length` at entry.
+    pub cap: u64,
+    /// Offset of the IOVA in its page.
+    pub offset: u64,
+}
+
+/// The scan-length class of a scan of `pages` pages.
+#[must_use]
+#[inline(always)]
+#[allow(clippy::inline_always, reason = "BPF: a call would cost more than the body")]
+pub const fn scan_class(pages: u64) -> usize {
+    let class = (pages | 1).ilog2() as usize;
+    if class < SCAN_CLASSES { class } else { SCAN_CLASSES - 1 }
+}
+
+/// Slots 1 to 191 are the errnos of the same number; 192 to 255 the kernel-internal ones from 512 on
+/// (include/linux/errno.h: `ERESTARTSYS`, `ENOIOCTLCMD`, …); slot 0 is any other.
+#[must_use]
+#[inline(always)]
+#[allow(clippy::inline_always, reason = "BPF: a call would cost more than the body")]
+pub const fn errno_slot(errno: u64) -> usize {
+    if errno < FIRST_INTERNAL_SLOT {
+        errno as usize
+    } else if errno.wrapping_sub(512) < ERRNO_SLOTS as u64 - FIRST_INTERNAL_SLOT {
+        (errno - 512 + FIRST_INTERNAL_SLOT) as usize
+    } else {
+        0
+    }
+}
+
+/// The errno of a slot; `None` for slot 0, whose errnos were not kept apart.
+#[must_use]
+pub const fn errno_of_slot(slot: usize) -> Option<u32> {
+    let first = FIRST_INTERNAL_SLOT as usize;
+    match slot {
+        0 => None,
+        slot if slot < first => Some(slot as u32),
+        slot => Some((slot - first) as u32 + 512),
+    }
+}
+
+const FIRST_INTERNAL_SLOT: u64 = 192;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use core::mem::{offset_of, size_of};
+
+    #[test]
+    fn sizes_are_pinned() {
+        assert_eq!(size_of::<Flow>(), 56);
+        assert_eq!(size_of::<CommandCell>(), 40 + 4096 * 4 + 40 + 560 * 4 + 2048);
+        assert_eq!(offset_of!(Block, dispatch), 112);
+        assert_eq!(size_of::<Block>() % 8, 0);
+        assert!(size_of::<Block>() < 1 << 20);
+    }
+
+    #[test]
+    fn errnos_come_back_from_their_slots() {
+        for errno in (1..192).chain(512..576) {
+            assert_eq!(errno_of_slot(errno_slot(errno)), Some(errno as u32));
+        }
+        for other in [0, 192, 511, 576, 4095, u64::MAX] {
+            assert_eq!(errno_slot(other), 0);
+        }
+        assert_eq!(errno_of_slot(0), None);
+    }
+
+    #[test]
+    fn classes_are_powers_of_two() {
+        assert_eq!([0, 1, 2, 3, 4, 512].map(scan_class), [0, 0, 1, 1, 2, 9]);
+        assert_eq!(scan_class(1 << 15), 15);
+        assert_eq!(scan_class(u64::MAX), 15);
+    }
+}
