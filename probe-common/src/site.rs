@@ -10,7 +10,7 @@ pub enum SiteId {
     /// `iommufd_fops_ioctl`: every ioctl on `/dev/iommu` (drivers/iommu/iommufd/main.c, Linux 7.3).
     Dispatch = 0,
     /// `iopt_get_phys`: the contiguity scan behind `IOMMU_IOAS_NOIOMMU_GET_PA`
-    /// (drivers/iommu/iommufd/io_pagetable.c, Linux 7.3).
+    /// (`drivers/iommu/iommufd/io_pagetable.c`, Linux 7.3).
     GetPhys = 1,
 }
 

@@ -102,7 +102,7 @@ pub struct Block {
     pub get_phys: ScanCell,
 }
 
-/// Why a scan ended, as far as arguments and results tell (iopt_get_phys, Linux 7.3).
+/// Why a scan ended, as far as arguments and results tell (`iopt_get_phys`, Linux 7.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u32)]
 pub enum Stop {
@@ -163,7 +163,11 @@ pub struct GetPhysOpen {
 #[allow(clippy::inline_always, reason = "BPF: a call would cost more than the body")]
 pub const fn scan_class(pages: u64) -> usize {
     let class = (pages | 1).ilog2() as usize;
-    if class < SCAN_CLASSES { class } else { SCAN_CLASSES - 1 }
+    if class < SCAN_CLASSES {
+        class
+    } else {
+        SCAN_CLASSES - 1
+    }
 }
 
 /// Slots 1 to 191 are the errnos of the same number; 192 to 255 the kernel-internal ones from 512 on

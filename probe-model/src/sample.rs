@@ -1,0 +1,278 @@
+//! Samples: every cumulative counter, read at one instant.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::histogram::Histogram;
+use crate::loss::Flow;
+
+/// When a sample was taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Instant {
+    /// `CLOCK_MONOTONIC`, ns: the clock of every latency.
+    pub monotonic: u64,
+    /// `CLOCK_REALTIME`, ns since 1970 UTC: for people only, it may step.
+    pub realtime: u64,
+}
+
+/// Every cumulative counter at one instant.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Sample {
+    /// When.
+    pub at: Instant,
+    /// What, since the probes were armed.
+    pub counters: Counters,
+}
+
+/// Everything that is counted. Additive: the difference of two is what happened between them.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Counters {
+    /// The dispatch site by command (`probe_common::command` names); only commands that were called.
+    pub dispatch: BTreeMap<String, Calls>,
+    /// The `get_phys` site; `None` when it was not called.
+    pub get_phys: Option<Scans>,
+    /// Fates of the calls by site name.
+    pub flow: BTreeMap<String, Flow>,
+}
+
+/// Calls of one command.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Calls {
+    /// Latency of successful calls, ns.
+    pub ok: Histogram,
+    /// Latency of failed calls, ns.
+    pub failed: Histogram,
+    /// Failed calls by errno; 0 gathers errnos that were not kept apart.
+    pub errors: BTreeMap<u32, u64>,
+}
+
+/// Calls of `iopt_get_phys`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Scans {
+    /// Latency of successful calls, ns, by scan-length class: class `c` holds scans of `2^c` to
+    /// `2^(c+1) - 1` pages, the last class (15) all longer ones.
+    pub ok: BTreeMap<u32, Histogram>,
+    /// Latency of failed calls, ns.
+    pub failed: Histogram,
+    /// Failed calls by errno.
+    pub errors: BTreeMap<u32, u64>,
+    /// Scan lengths: pages that the returned run touches. A scan that stopped at a discontiguity
+    /// looked at one page more.
+    pub pages: Histogram,
+    /// Run lengths in bytes by stop (`cap`, `short`, `unmapped`).
+    pub runs: BTreeMap<String, Histogram>,
+}
+
+impl Calls {
+    /// Successful and failed calls together.
+    pub fn count(&self) -> u64 {
+        self.ok.count + self.failed.count
+    }
+
+    fn since(&self, older: &Self) -> Self {
+        Self {
+            ok: self.ok.since(&older.ok),
+            failed: self.failed.since(&older.failed),
+            errors: errors_since(&self.errors, &older.errors),
+        }
+    }
+
+    fn append(&mut self, other: &Self) {
+        self.ok.append(&other.ok);
+        self.failed.append(&other.failed);
+        append_errors(&mut self.errors, &other.errors);
+    }
+}
+
+impl Scans {
+    /// Successful and failed calls together.
+    pub fn count(&self) -> u64 {
+        self.ok.values().map(|histogram| histogram.count).sum::<u64>() + self.failed.count
+    }
+
+    /// Latency of all successful calls, whatever their scan length.
+    pub fn latency(&self) -> Option<Histogram> {
+        merged(self.ok.values())
+    }
+
+    /// Run lengths, whatever the stop.
+    pub fn all_runs(&self) -> Option<Histogram> {
+        merged(self.runs.values())
+    }
+
+    fn since(&self, older: &Self) -> Self {
+        Self {
+            ok: histograms_since(&self.ok, &older.ok),
+            failed: self.failed.since(&older.failed),
+            errors: errors_since(&self.errors, &older.errors),
+            pages: self.pages.since(&older.pages),
+            runs: histograms_since(&self.runs, &older.runs),
+        }
+    }
+
+    fn append(&mut self, other: &Self) {
+        append_histograms(&mut self.ok, &other.ok);
+        self.failed.append(&other.failed);
+        append_errors(&mut self.errors, &other.errors);
+        self.pages.append(&other.pages);
+        append_histograms(&mut self.runs, &other.runs);
+    }
+}
+
+impl Counters {
+    /// What was counted since `older`, a state of the same counters before.
+    #[must_use]
+    pub fn since(&self, older: &Self) -> Self {
+        let dispatch = self
+            .dispatch
+            .iter()
+            .map(|(name, calls)| match older.dispatch.get(name) {
+                Some(before) => (name.clone(), calls.since(before)),
+                None => (name.clone(), calls.clone()),
+            })
+            .filter(|(_, calls)| calls.count() > 0)
+            .collect();
+        let get_phys = match (&self.get_phys, &older.get_phys) {
+            (Some(scans), Some(before)) => Some(scans.since(before)),
+            (scans, _) => scans.clone(),
+        };
+        let flow = self
+            .flow
+            .iter()
+            .map(|(site, flow)| {
+                (
+                    site.clone(),
+                    flow.since(&older.flow.get(site).copied().unwrap_or_default()),
+                )
+            })
+            .collect();
+        Self {
+            dispatch,
+            get_phys: get_phys.filter(|scans| scans.count() > 0),
+            flow,
+        }
+    }
+
+    /// Add what the same counters counted next, as [`Counters::since`] gave it.
+    pub fn append(&mut self, other: &Self) {
+        for (name, calls) in &other.dispatch {
+            match self.dispatch.get_mut(name) {
+                Some(ours) => ours.append(calls),
+                None => drop(self.dispatch.insert(name.clone(), calls.clone())),
+            }
+        }
+        match (&mut self.get_phys, &other.get_phys) {
+            (Some(ours), Some(theirs)) => ours.append(theirs),
+            (ours @ None, theirs) => ours.clone_from(theirs),
+            (Some(_), None) => {}
+        }
+        for (site, flow) in &other.flow {
+            self.flow.entry(site.clone()).or_default().append(flow);
+        }
+    }
+}
+
+fn merged<'a>(mut histograms: impl Iterator<Item = &'a Histogram>) -> Option<Histogram> {
+    let mut all = histograms.next()?.clone();
+    histograms.for_each(|histogram| all.merge(histogram));
+    Some(all)
+}
+
+fn histograms_since<K: Ord + Clone>(
+    newer: &BTreeMap<K, Histogram>,
+    older: &BTreeMap<K, Histogram>,
+) -> BTreeMap<K, Histogram> {
+    newer
+        .iter()
+        .map(|(key, histogram)| match older.get(key) {
+            Some(before) => (key.clone(), histogram.since(before)),
+            None => (key.clone(), histogram.clone()),
+        })
+        .filter(|(_, histogram)| !histogram.is_empty())
+        .collect()
+}
+
+fn append_histograms<K: Ord + Clone>(ours: &mut BTreeMap<K, Histogram>, theirs: &BTreeMap<K, Histogram>) {
+    for (key, histogram) in theirs {
+        match ours.get_mut(key) {
+            Some(known) => known.append(histogram),
+            None => drop(ours.insert(key.clone(), histogram.clone())),
+        }
+    }
+}
+
+fn errors_since(newer: &BTreeMap<u32, u64>, older: &BTreeMap<u32, u64>) -> BTreeMap<u32, u64> {
+    newer
+        .iter()
+        .map(|(&errno, &count)| (errno, count.wrapping_sub(older.get(&errno).copied().unwrap_or(0))))
+        .filter(|&(_, count)| count > 0)
+        .collect()
+}
+
+fn append_errors(ours: &mut BTreeMap<u32, u64>, theirs: &BTreeMap<u32, u64>) {
+    for (&errno, &count) in theirs {
+        *ours.entry(errno).or_default() += count;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use probe_common::bucket::{LATENCY, LATENCY_FAILED};
+
+    fn calls(ok: &[u64], failed: &[(u32, u64)]) -> Calls {
+        let mut calls = Calls {
+            ok: Histogram::new(LATENCY),
+            failed: Histogram::new(LATENCY_FAILED),
+            errors: BTreeMap::new(),
+        };
+        ok.iter().for_each(|&ns| calls.ok.record(ns));
+        for &(errno, ns) in failed {
+            calls.failed.record(ns);
+            *calls.errors.entry(errno).or_default() += 1;
+        }
+        calls
+    }
+
+    #[test]
+    fn windows_add_up_to_the_whole() {
+        let older = Counters {
+            dispatch: [("IOAS_MAP".into(), calls(&[5], &[(22, 7)]))].into(),
+            flow: [(
+                "dispatch".into(),
+                Flow {
+                    entered: 2,
+                    exited: 2,
+                    ..Flow::default()
+                },
+            )]
+            .into(),
+            ..Counters::default()
+        };
+        let newer = Counters {
+            dispatch: [
+                ("IOAS_MAP".into(), calls(&[5, 900], &[(22, 7), (2, 1)])),
+                ("DESTROY".into(), calls(&[], &[(2, 3)])),
+            ]
+            .into(),
+            flow: [(
+                "dispatch".into(),
+                Flow {
+                    entered: 5,
+                    exited: 5,
+                    ..Flow::default()
+                },
+            )]
+            .into(),
+            ..Counters::default()
+        };
+        let window = newer.since(&older);
+        assert_eq!(window.dispatch["IOAS_MAP"].errors, [(2, 1)].into());
+        assert_eq!(window.dispatch["DESTROY"].count(), 1);
+        assert_eq!(window.flow["dispatch"].entered, 3);
+        let mut whole = older;
+        whole.append(&window);
+        assert_eq!(whole, newer);
+    }
+}
