@@ -29,8 +29,8 @@ pub const OPEN_CALLS: u32 = 16_384;
 /// Scan-length classes: class `c` holds scans of `2^c` to `2^(c+1) - 1` pages, the last one all longer.
 pub const SCAN_CLASSES: usize = 16;
 
-/// Slots of an errno table; see [`errno_slot`].
-pub const ERRNO_SLOTS: usize = 256;
+/// Slots of an errno table: the kernel's own errnos end at 530 (include/linux/errno.h, Linux 7.3).
+pub const ERRNO_SLOTS: usize = 576;
 
 /// What user space tells running programs.
 #[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -170,33 +170,13 @@ pub const fn scan_class(pages: u64) -> usize {
     }
 }
 
-/// Slots 1 to 191 are the errnos of the same number; 192 to 255 the kernel-internal ones from 512 on
-/// (include/linux/errno.h: `ERESTARTSYS`, `ENOIOCTLCMD`, …); slot 0 is any other.
+/// The slot of an errno: the errno itself; slot 0 gathers those beyond the table.
 #[must_use]
 #[inline(always)]
-#[allow(clippy::inline_always, reason = "BPF: a call would cost more than the body")]
+#[allow(clippy::inline_always, reason = "BPF: the bound is known only where this is inlined")]
 pub const fn errno_slot(errno: u64) -> usize {
-    if errno < FIRST_INTERNAL_SLOT {
-        errno as usize
-    } else if errno.wrapping_sub(512) < ERRNO_SLOTS as u64 - FIRST_INTERNAL_SLOT {
-        (errno - 512 + FIRST_INTERNAL_SLOT) as usize
-    } else {
-        0
-    }
+    if errno < ERRNO_SLOTS as u64 { errno as usize } else { 0 }
 }
-
-/// The errno of a slot; `None` for slot 0, whose errnos were not kept apart.
-#[must_use]
-pub const fn errno_of_slot(slot: usize) -> Option<u32> {
-    let first = FIRST_INTERNAL_SLOT as usize;
-    match slot {
-        0 => None,
-        slot if slot < first => Some(slot as u32),
-        slot => Some((slot - first) as u32 + 512),
-    }
-}
-
-const FIRST_INTERNAL_SLOT: u64 = 192;
 
 #[cfg(test)]
 mod tests {
@@ -206,21 +186,20 @@ mod tests {
     #[test]
     fn sizes_are_pinned() {
         assert_eq!(size_of::<Flow>(), 56);
-        assert_eq!(size_of::<CommandCell>(), 40 + 4096 * 4 + 40 + 560 * 4 + 2048);
+        assert_eq!(size_of::<CommandCell>(), 40 + 4096 * 4 + 40 + 560 * 4 + 576 * 8);
         assert_eq!(offset_of!(Block, dispatch), 112);
         assert_eq!(size_of::<Block>() % 8, 0);
         assert!(size_of::<Block>() < 1 << 20);
     }
 
     #[test]
-    fn errnos_come_back_from_their_slots() {
-        for errno in (1..192).chain(512..576) {
-            assert_eq!(errno_of_slot(errno_slot(errno)), Some(errno as u32));
+    fn errnos_have_slots_of_their_own() {
+        for errno in 1..ERRNO_SLOTS {
+            assert_eq!(errno_slot(errno as u64), errno);
         }
-        for other in [0, 192, 511, 576, 4095, u64::MAX] {
+        for other in [576, 4095, u64::MAX] {
             assert_eq!(errno_slot(other), 0);
         }
-        assert_eq!(errno_of_slot(0), None);
     }
 
     #[test]

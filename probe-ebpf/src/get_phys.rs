@@ -51,10 +51,11 @@ pub fn get_phys_return(ctx: RetProbeContext) -> u32 {
     // SAFETY: the cell is in the current CPU's block; slot, class and stop are in bounds.
     unsafe {
         let cell = &mut (*block).get_phys;
-        let result = ctx.ret::<i32>();
+        // Widened at once: the verifier follows bounds through 64-bit registers.
+        let result = i64::from(ctx.ret::<i32>());
         if result != 0 {
             cell.failed.record(duration);
-            cell.errno[errno_slot(u64::from(result.unsigned_abs()))] += 1;
+            cell.errno[errno_slot(result.unsigned_abs())] += 1;
             trace!(&ctx, "get_phys errno {} in {} ns", -result, duration);
             return 0;
         }

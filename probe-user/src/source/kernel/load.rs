@@ -1,0 +1,123 @@
+//! From the embedded object to loaded programs.
+
+use aya::maps::{Array, HashMap, Map, MapData};
+use aya::programs::KProbe;
+use aya::{Ebpf, EbpfLoader, Pod, include_bytes_aligned};
+use probe_common::site::{SITES, Site, SiteId};
+use probe_common::wire::{self, BLOCKS_MAP, CONTROL_MAP, Control, DispatchOpen, GetPhysOpen};
+
+use super::{Config, LogLevel, Logs, SourceError};
+
+static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/iovascope.bpf.o"));
+
+/// The BPF object inside this binary; empty when it was built without one.
+pub fn object() -> &'static [u8] {
+    OBJECT
+}
+
+/// A `wire` type as a map value of aya's.
+#[derive(Debug, Clone, Copy)]
+#[repr(transparent)]
+struct Plain<T>(T);
+
+// SAFETY: plain integers only, any bit pattern is valid (zerocopy's FromBytes), no padding (IntoBytes).
+#[allow(unsafe_code, reason = "aya's marker for plain map values")]
+unsafe impl<T: zerocopy::FromBytes + zerocopy::IntoBytes + Copy + 'static> Pod for Plain<T> {}
+
+/// The loaded object.
+pub(super) struct Programs {
+    ebpf: Ebpf,
+    logs: LogLevel,
+}
+
+pub(super) fn load(config: &Config) -> Result<Programs, SourceError> {
+    if OBJECT.is_empty() {
+        return Err(SourceError::NoObject);
+    }
+    let page_shift = u8::try_from(rustix::param::page_size().ilog2()).unwrap_or(u8::MAX);
+    let length_is_cap = u8::from(config.length_is_cap);
+    let log_level = config.logs.wire();
+    let mut ebpf = EbpfLoader::new()
+        // The kernel's types are not needed: no field of a kernel structure is read.
+        .btf(None)
+        .override_global(wire::PAGE_SHIFT_GLOBAL, &page_shift, true)
+        .override_global(wire::LENGTH_IS_CAP_GLOBAL, &length_is_cap, true)
+        .override_global(aya_log::LEVEL, &log_level, true)
+        .map_max_entries(BLOCKS_MAP, possible_cpus()?)
+        .load(OBJECT)
+        .map_err(|error| SourceError::Load(Box::new(error)))?;
+    for site in &SITES {
+        for name in [site.entry_program, site.return_program] {
+            program(&mut ebpf, name)?
+                .load()
+                .map_err(|source| SourceError::Program { program: name, source: Box::new(source) })?;
+        }
+    }
+    Ok(Programs { ebpf, logs: config.logs })
+}
+
+fn program<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut KProbe, SourceError> {
+    ebpf.program_mut(name)
+        .and_then(|program| program.try_into().ok())
+        .ok_or_else(|| SourceError::Missing { kind: "kprobe program", name: name.to_owned() })
+}
+
+/// Possible CPUs index the blocks: CPU numbers may have gaps, and CPUs may come online later.
+pub(super) fn possible_cpus() -> Result<u32, SourceError> {
+    let count = aya::util::nr_cpus().map_err(|(path, source)| SourceError::File { path: path.into(), source })?;
+    Ok(u32::try_from(count).unwrap_or(u32::MAX))
+}
+
+impl Programs {
+    pub(super) fn program(&mut self, name: &str) -> Result<&mut KProbe, SourceError> {
+        program(&mut self.ebpf, name)
+    }
+
+    /// The map of counters, to be mapped into memory.
+    pub(super) fn blocks(&self) -> Result<&MapData, SourceError> {
+        match self.ebpf.map(BLOCKS_MAP) {
+            Some(Map::Array(data)) => Ok(data),
+            _ => Err(SourceError::Missing { kind: "array", name: BLOCKS_MAP.to_owned() }),
+        }
+    }
+
+    /// Whether calls that begin from now on are counted.
+    pub(super) fn arm(&mut self, armed: bool) -> Result<(), SourceError> {
+        let map = self
+            .ebpf
+            .map_mut(CONTROL_MAP)
+            .ok_or_else(|| SourceError::Missing { kind: "array", name: CONTROL_MAP.to_owned() })?;
+        let failed = |source| SourceError::Map { map: CONTROL_MAP, source: Box::new(source) };
+        let mut control = Array::<_, Plain<Control>>::try_from(map).map_err(failed)?;
+        control.set(0, Plain(Control { armed: u32::from(armed) }), 0).map_err(failed)
+    }
+
+    /// Calls in a site's table of open calls, counted one by one.
+    pub(super) fn open_calls(&self, site: &Site) -> Result<u64, SourceError> {
+        match site.id {
+            SiteId::Dispatch => self.entries::<DispatchOpen>(site.open_map),
+            SiteId::GetPhys => self.entries::<GetPhysOpen>(site.open_map),
+        }
+    }
+
+    fn entries<T>(&self, name: &'static str) -> Result<u64, SourceError>
+    where
+        Plain<T>: Pod,
+    {
+        let map = self
+            .ebpf
+            .map(name)
+            .ok_or_else(|| SourceError::Missing { kind: "hash", name: name.to_owned() })?;
+        let failed = |source| SourceError::Map { map: name, source: Box::new(source) };
+        let open = HashMap::<_, u64, Plain<T>>::try_from(map).map_err(failed)?;
+        open.keys().try_fold(0, |count, key| key.map(|_| count + 1)).map_err(failed)
+    }
+
+    /// A reader of the BPF side's diagnostics; only when they were asked for.
+    pub(super) fn logs(&mut self) -> Result<Option<Logs>, SourceError> {
+        match self.logs {
+            LogLevel::Off => Ok(None),
+            _ => Logs::new(&mut self.ebpf).map(Some),
+        }
+    }
+}

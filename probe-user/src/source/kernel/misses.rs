@@ -1,0 +1,111 @@
+//! Calls that the kernel did not show to our programs, by the kernel's own counters.
+//!
+//! `missed:` in the fdinfo of a perf-event link, and `recursion_misses:` in the fdinfo of a program
+//! (kernel/bpf/syscall.c, Linux 7.3). Both count always; reading them on our own descriptors needs no
+//! right. Entry and return probe of a function are children of one aggregate kprobe, whose re-entry
+//! misses are added to both (`kprobes_inc_nmissed_count`, kernel/kprobes.c): the kretprobe's own
+//! losses are its counter less the kprobe's.
+
+use std::path::Path;
+use std::{fs, io};
+
+use super::SourceError;
+use super::attach::{Probe, SiteProbes};
+
+/// Misses of one site since its probes were attached.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Misses {
+    pub(super) entry: u64,
+    pub(super) exit: u64,
+}
+
+impl Misses {
+    /// Misses between `older` and `self`, of both kinds.
+    pub(super) fn distance(&self, older: &Self) -> u64 {
+        self.entry.saturating_sub(older.entry) + self.exit.saturating_sub(older.exit)
+    }
+}
+
+pub(super) fn read(probes: &SiteProbes) -> Result<Misses, SourceError> {
+    let fdinfo = FdInfo::of_this_process()?;
+    let site = probes.site.name;
+    let entry = fdinfo.missed(&probes.entry, site)?;
+    let exit = fdinfo.missed(&probes.exit, site)?;
+    Ok(Misses {
+        entry: entry + fdinfo.recursion_misses(&probes.entry, site)?,
+        exit: exit.saturating_sub(entry) + fdinfo.recursion_misses(&probes.exit, site)?,
+    })
+}
+
+/// The texts of `/proc/self/fdinfo` that speak of BPF.
+struct FdInfo(Vec<String>);
+
+impl FdInfo {
+    fn of_this_process() -> Result<Self, SourceError> {
+        let path = Path::new("/proc/self/fdinfo");
+        let failed = |source: io::Error| SourceError::File { path: path.to_owned(), source };
+        let mut texts = Vec::new();
+        for entry in fs::read_dir(path).map_err(failed)? {
+            // A descriptor may be closed meanwhile, the one of this listing among them.
+            if let Ok(text) = fs::read_to_string(entry.map_err(failed)?.path())
+                && text.contains("prog_id:")
+            {
+                texts.push(text);
+            }
+        }
+        Ok(Self(texts))
+    }
+
+    fn missed(&self, probe: &Probe, site: &'static str) -> Result<u64, SourceError> {
+        self.counter(("link_id", probe.link), "missed", site)
+    }
+
+    fn recursion_misses(&self, probe: &Probe, site: &'static str) -> Result<u64, SourceError> {
+        self.counter(("prog_id", probe.program), "recursion_misses", site)
+    }
+
+    fn counter(
+        &self,
+        (key, id): (&str, u32),
+        field: &'static str,
+        site: &'static str,
+    ) -> Result<u64, SourceError> {
+        self.0
+            .iter()
+            .filter(|text| value(text, key) == Some(u64::from(id)))
+            .find_map(|text| value(text, field))
+            .ok_or(SourceError::NoMissCounter { site, field })
+    }
+}
+
+/// The number after `key:` at the beginning of a line.
+fn value(text: &str, key: &str) -> Option<u64> {
+    text.lines()
+        .find_map(|line| line.strip_prefix(key)?.strip_prefix(':')?.trim().parse().ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LINK: &str = "pos:\t0\nlink_type:\tperf\nlink_id:\t7\nprog_tag:\t00\nprog_id:\t12\n\
+                        name:\tiopt_get_phys\noffset:\t0x0\nmissed:\t48\naddr:\t0x0\nevent_type:\tkretprobe\n";
+    const PROGRAM: &str = "pos:\t0\nprog_type:\t2\nprog_id:\t12\nrun_cnt:\t0\nrecursion_misses:\t3\n";
+
+    #[test]
+    fn counters_are_found_by_id() {
+        let info = FdInfo(vec![LINK.to_owned(), PROGRAM.to_owned()]);
+        assert_eq!(info.counter(("link_id", 7), "missed", "get_phys").unwrap(), 48);
+        assert_eq!(info.counter(("prog_id", 12), "recursion_misses", "get_phys").unwrap(), 3);
+        assert!(info.counter(("link_id", 8), "missed", "get_phys").is_err());
+    }
+
+    #[test]
+    fn a_kernel_without_the_counter_is_an_error_and_not_a_zero() {
+        let info = FdInfo(vec![LINK.replace("missed:\t48\n", "")]);
+        assert!(matches!(
+            info.counter(("link_id", 7), "missed", "get_phys"),
+            Err(SourceError::NoMissCounter { field: "missed", .. })
+        ));
+    }
+}

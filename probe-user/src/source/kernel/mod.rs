@@ -1,0 +1,147 @@
+//! The kernel as a source: our programs on the two sites.
+//!
+//! The only folder that has heard of aya, and one of the few with `unsafe`. What it attaches is owned
+//! by file descriptors: the kernel removes everything when the process ends, however it ends.
+
+mod attach;
+mod load;
+mod logs;
+mod mapping;
+mod misses;
+mod read;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use probe_common::site::{SITES, Site};
+use probe_model::sample::Sample;
+
+pub use load::object;
+pub use logs::{LogLevel, Logs};
+
+/// How programs are attached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Backend {
+    /// kprobe and kretprobe through `perf_event_open`.
+    Kprobe,
+}
+
+impl Backend {
+    /// The word users see.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Kprobe => "kprobe",
+        }
+    }
+}
+
+/// What the programs must be told before they are loaded.
+#[derive(Debug, Clone, Copy)]
+pub struct Config {
+    /// Name of the kernel module that holds the sites; `None` when they are built in.
+    pub module: Option<&'static str>,
+    /// Whether `*length` at the entry of `iopt_get_phys` is a cap (merged ABI) or not (v5).
+    pub length_is_cap: bool,
+    /// Diagnostics of the BPF side.
+    pub logs: LogLevel,
+}
+
+/// What cannot be done with the kernel. Each names the operation and its object.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    #[error("this binary was built without its BPF object; build it with `cargo xtask build`")]
+    NoObject,
+    #[error("cannot load the BPF object: {0}")]
+    Load(#[source] Box<aya::EbpfError>),
+    #[error("the BPF object has no {kind} {name:?}: it does not belong to this binary")]
+    Missing { kind: &'static str, name: String },
+    #[error("the kernel refused program {program:?}: {source}")]
+    Program { program: &'static str, source: Box<aya::programs::ProgramError> },
+    #[error("cannot attach {program:?} to {symbol:?}: {source}")]
+    Attach { program: &'static str, symbol: String, source: Box<dyn std::error::Error + Send + Sync> },
+    #[error("cannot use map {map:?}: {source}")]
+    Map { map: &'static str, source: Box<aya::maps::MapError> },
+    #[error("cannot map the counters into memory: {0}")]
+    Mmap(#[source] std::io::Error),
+    #[error("cannot read {path:?}: {source}")]
+    File { path: PathBuf, source: std::io::Error },
+    #[error("the kernel does not say how many calls the probes on {site} missed (no {field} in fdinfo)")]
+    NoMissCounter { site: &'static str, field: &'static str },
+    #[error("cannot read the BPF side's log: {0}")]
+    Logs(String),
+}
+
+/// Programs that are loaded, attached and counting.
+pub struct KernelSource {
+    programs: load::Programs,
+    probes: Vec<attach::SiteProbes>,
+    reader: read::Reader,
+    /// The kernel's miss counters when counting began, and whether they moved while it began.
+    baseline: Vec<misses::Misses>,
+    start_doubt: u64,
+}
+
+/// The last sample, and what only the end can tell.
+#[derive(Debug, Clone)]
+pub struct Final {
+    pub sample: Sample,
+    /// Calls left in each site's table of open calls, in the order of the site table: must be what
+    /// the counters say is open.
+    pub open_calls: Vec<(&'static Site, u64)>,
+    /// Misses that fell between arming and the baseline of the kernel's counters: the loss of a site
+    /// may be off by as many.
+    pub doubt: u64,
+}
+
+impl KernelSource {
+    /// Load, attach, arm.
+    pub fn start(config: &Config) -> Result<Self, SourceError> {
+        let mut programs = load::load(config)?;
+        let reader = read::Reader::new(&programs)?;
+        let mut probes = Vec::with_capacity(SITES.len());
+        for site in &SITES {
+            probes.push(attach::attach(&mut programs, site, config.module)?);
+        }
+        let baseline = misses(&probes)?;
+        programs.arm(true)?;
+        let after = misses(&probes)?;
+        let start_doubt = baseline.iter().zip(&after).map(|(before, after)| after.distance(before)).sum();
+        Ok(Self { programs, probes, reader, baseline, start_doubt })
+    }
+
+    /// How the programs are attached.
+    pub fn backend(&self) -> Backend {
+        Backend::Kprobe
+    }
+
+    /// The BPF side's diagnostics; only when they were asked for.
+    pub fn logs(&mut self) -> Result<Option<Logs>, SourceError> {
+        self.programs.logs()
+    }
+
+    /// Read every counter.
+    pub fn sample(&mut self) -> Result<Sample, SourceError> {
+        let misses = misses(&self.probes)?;
+        Ok(self.reader.sample(&misses, &self.baseline))
+    }
+
+    /// Stop counting new calls, give open ones up to `grace` to return, read everything, detach.
+    pub fn finish(mut self, grace: Duration) -> Result<Final, SourceError> {
+        let before = misses(&self.probes)?;
+        self.programs.arm(false)?;
+        let last = misses(&self.probes)?;
+        let doubt = before.iter().zip(&last).map(|(before, last)| last.distance(before)).sum::<u64>();
+        self.reader.drain(grace);
+        self.probes.clear();
+        let sample = self.reader.sample(&last, &self.baseline);
+        let open_calls = SITES
+            .iter()
+            .map(|site| Ok((site, self.programs.open_calls(site)?)))
+            .collect::<Result<_, SourceError>>()?;
+        Ok(Final { sample, open_calls, doubt: doubt + self.start_doubt })
+    }
+}
+
+fn misses(probes: &[attach::SiteProbes]) -> Result<Vec<misses::Misses>, SourceError> {
+    probes.iter().map(|probes| misses::read(probes)).collect()
+}

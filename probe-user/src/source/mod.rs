@@ -1,0 +1,4 @@
+//! Where samples come from. Each source yields `probe_model::sample::Sample`s; nothing behind this
+//! border knows how they were taken.
+
+pub mod kernel;
