@@ -22,10 +22,69 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Record both sites into a file or a stream.
+    Record(RecordArgs),
+    /// Sum a recording up.
+    Report(ReportArgs),
     /// Drive GET_PA: bind a no-IOMMU device, map memory, query it, clean up.
     Load(LoadArgs),
     /// Say whether this machine (or a kernel image) can be observed, and if not what to do.
     Doctor(DoctorArgs),
+}
+
+/// Ends after the duration, with the command, or on SIGINT, SIGTERM or SIGHUP.
+#[derive(Debug, Args)]
+pub struct RecordArgs {
+    /// New file for the recording; `-` for stdout [default: iovascope-DATE-TIME.iova]
+    #[arg(short, long, value_name = "FILE", env = "IOVASCOPE_RECORD_OUTPUT")]
+    pub output: Option<PathBuf>,
+    /// Time between two samples, such as 100ms or 1s
+    #[arg(short, long, value_name = "TIME", default_value = "1s", value_parser = parse_interval,
+          env = "IOVASCOPE_RECORD_INTERVAL")]
+    pub interval: Duration,
+    /// Time to record, such as 500ms, 5s or 2m [default: until the command ends or a signal comes]
+    #[arg(short, long, value_name = "TIME", value_parser = parse_duration, env = "IOVASCOPE_RECORD_DURATION")]
+    pub duration: Option<Duration>,
+    /// Exit with 4 when any call was lost
+    #[arg(long, env = "IOVASCOPE_STRICT")]
+    pub strict: bool,
+    /// Say nothing when all went well
+    #[arg(short, long, env = "IOVASCOPE_QUIET", conflicts_with = "verbose")]
+    pub quiet: bool,
+    /// Show the BPF side's diagnostics, a line a call: slow, for debugging the probes
+    #[arg(short, long, env = "IOVASCOPE_VERBOSE")]
+    pub verbose: bool,
+    /// Command to run while recording
+    #[arg(last = true, value_name = "CMD")]
+    pub command: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct ReportArgs {
+    /// A recording; `-` for stdin
+    #[arg(value_name = "FILE")]
+    pub file: String,
+    /// Form of the report
+    #[arg(short, long, value_enum, default_value = "text", env = "IOVASCOPE_REPORT_FORMAT")]
+    pub format: ReportFormat,
+    /// Exit with 4 when the recording is unclean or any call was lost
+    #[arg(long, env = "IOVASCOPE_STRICT")]
+    pub strict: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum ReportFormat {
+    Text,
+    Json,
+}
+
+/// Below a millisecond sampling would cost more than the probes.
+fn parse_interval(text: &str) -> Result<Duration, String> {
+    let interval = parse_duration(text).map_err(|error| error.to_string())?;
+    if interval < Duration::from_millis(1) {
+        return Err("the interval must be at least 1ms".to_owned());
+    }
+    Ok(interval)
 }
 
 /// The device is reset when the driver binds it, and again when it lets go.

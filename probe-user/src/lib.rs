@@ -6,4 +6,7 @@ pub mod cli;
 pub mod command;
 pub mod doctor;
 pub mod exit;
+pub mod recording;
+pub mod report;
+pub mod source;
 pub mod workload;

@@ -1,15 +1,39 @@
 //! One short file per mode: a source wired to sinks.
 
+use std::io::Write as _;
+
 use crate::cli::{Cli, Command};
 use crate::exit::Status;
 
 mod doctor;
 mod load;
+mod record;
+mod report;
 
 /// Run the chosen mode.
 pub fn run(cli: Cli) -> anyhow::Result<Status> {
     match cli.command {
+        Command::Record(args) => record::run(&args),
+        Command::Report(args) => report::run(&args),
         Command::Load(args) => load::run(args),
         Command::Doctor(args) => doctor::run(args),
     }
+}
+
+/// Let the `log` crate's lines go to stderr, one a line.
+fn log_to_stderr() {
+    struct Stderr;
+    impl log::Log for Stderr {
+        fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+            true
+        }
+        fn log(&self, record: &log::Record<'_>) {
+            // Nothing is left to tell when stderr itself is gone.
+            let _ = writeln!(std::io::stderr(), "{} {}", record.level().as_str().to_lowercase(), record.args());
+        }
+        fn flush(&self) {}
+    }
+    // A second call finds the same logger in place.
+    let _ = log::set_logger(&Stderr);
+    log::set_max_level(log::LevelFilter::Trace);
 }

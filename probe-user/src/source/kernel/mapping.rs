@@ -35,6 +35,10 @@ impl Mapping {
         Ok(Self { start, cpus })
     }
 
+    pub(super) fn cpus(&self) -> usize {
+        self.cpus
+    }
+
     /// Every CPU's block, word by word: each 64-bit word is whole, the words are not of one instant.
     pub(super) fn copy(&self) -> Vec<Vec<u64>> {
         (0..self.cpus)

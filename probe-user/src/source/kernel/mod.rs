@@ -114,6 +114,11 @@ impl KernelSource {
         Backend::Kprobe
     }
 
+    /// Possible CPUs.
+    pub fn cpus(&self) -> u32 {
+        self.reader.cpus()
+    }
+
     /// The BPF side's diagnostics; only when they were asked for.
     pub fn logs(&mut self) -> Result<Option<Logs>, SourceError> {
         self.programs.logs()

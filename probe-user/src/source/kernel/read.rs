@@ -46,6 +46,10 @@ impl Reader {
         Ok(Self { blocks: Mapping::new(programs)?, totals: Vec::new() })
     }
 
+    pub(super) fn cpus(&self) -> u32 {
+        u32::try_from(self.blocks.cpus()).unwrap_or(u32::MAX)
+    }
+
     /// Add up all CPUs.
     pub(super) fn sample(&mut self, misses: &[Misses], baseline: &[Misses]) -> Sample {
         let at = now();

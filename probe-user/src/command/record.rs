@@ -1,0 +1,224 @@
+//! `iovascope record`: the kernel's counters into a recording, until told to stop.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use tokio::process::{Child, Command};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
+
+use crate::cli::RecordArgs;
+use crate::doctor::{self, Host};
+use crate::exit::Status;
+use crate::recording::{self, End, EndReason, Header, Writer};
+use crate::source::kernel::{Config, Final, KernelSource, LogLevel};
+use crate::workload::abi::{self, Abi};
+use crate::workload::iommufd::Iommufd;
+
+/// How long open calls may take to return when the recording ends. A scan of 256 GiB takes longer:
+/// it is then reported as in flight.
+const GRACE: Duration = Duration::from_secs(1);
+
+type Sink = Writer<Box<dyn Write>>;
+
+pub(super) fn run(args: &RecordArgs) -> anyhow::Result<Status> {
+    let machine = doctor::require_record(&Host::default())?;
+    // Held open while we record: it keeps a module from being unloaded under the probes.
+    let iommufd = Iommufd::open(Path::new("/dev/iommu")).context("cannot open /dev/iommu")?;
+    let abi = abi::detect(&iommufd)?;
+    let config = Config {
+        module: machine.module,
+        length_is_cap: abi.cap(1).is_some(),
+        logs: if args.verbose { LogLevel::Trace } else { LogLevel::Off },
+    };
+    if args.verbose {
+        super::log_to_stderr();
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(record(args, &config, abi))
+}
+
+async fn record(args: &RecordArgs, config: &Config, abi: Abi) -> anyhow::Result<Status> {
+    let (out, name) = destination(args.output.as_deref())?;
+    let mut source = KernelSource::start(config)?;
+    let first = source.sample()?;
+    let header = header(&source, abi, config, first.at);
+    let mut sink = Writer::begin(out, name.clone(), &header)?;
+    let mut logs = source.logs()?;
+    let mut child = spawn(&args.command)?;
+    let ended = tokio::select! {
+        ended = sample_until_done(args, &mut source, &mut sink, child.as_mut()) => ended?,
+        error = async {
+            match &mut logs {
+                Some(logs) => logs.forward().await,
+                None => std::future::pending().await,
+            }
+        } => return Err(error.into()),
+    };
+    let last = source.finish(GRACE)?;
+    let losses = Losses::of(&last);
+    let written = finish(sink, last, ended.reason())?;
+    if !args.quiet {
+        let mut err = io::stderr().lock();
+        // Telling is a courtesy; the recording is complete without it.
+        let _ = writeln!(err, "iovascope: {} written to {name}; {losses}", probe_model::unit::bytes(written));
+    }
+    match ended {
+        Ended::Command(status) if !status.success() => bail!("the command ended with {status}"),
+        _ if args.strict && !losses.complete => Ok(Status::Incomplete),
+        _ => Ok(Status::Ok),
+    }
+}
+
+/// How it came to an end.
+enum Ended {
+    Duration,
+    Signal,
+    Command(ExitStatus),
+}
+
+impl Ended {
+    fn reason(&self) -> EndReason {
+        match self {
+            Self::Duration => EndReason::Duration,
+            Self::Signal => EndReason::Signal,
+            Self::Command(_) => EndReason::Command,
+        }
+    }
+}
+
+async fn sample_until_done(
+    args: &RecordArgs,
+    source: &mut KernelSource,
+    sink: &mut Sink,
+    mut child: Option<&mut Child>,
+) -> anyhow::Result<Ended> {
+    let mut signals = Signals::new()?;
+    let begin = Instant::now();
+    let mut ticks = interval_at(begin + args.interval, args.interval);
+    // Samples are cumulative: a late one is one longer window, and nothing is lost.
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => sink.sample(source.sample()?)?,
+            status = async {
+                match &mut child {
+                    Some(child) => child.wait().await,
+                    None => std::future::pending().await,
+                }
+            } => return Ok(Ended::Command(status.context("cannot wait for the command")?)),
+            () = signals.any() => return Ok(Ended::Signal),
+            () = async {
+                match args.duration {
+                    Some(duration) => sleep_until(begin + duration).await,
+                    None => std::future::pending().await,
+                }
+            } => return Ok(Ended::Duration),
+        }
+    }
+}
+
+/// The signals that ask for an orderly end.
+struct Signals([Signal; 3]);
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        let [interrupt, terminate, hangup] =
+            [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()].map(signal);
+        Ok(Self([interrupt?, terminate?, hangup?]))
+    }
+
+    async fn any(&mut self) {
+        let [interrupt, terminate, hangup] = &mut self.0;
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            _ = hangup.recv() => {}
+        }
+    }
+}
+
+fn destination(output: Option<&Path>) -> anyhow::Result<(Box<dyn Write>, String)> {
+    match output {
+        Some(path) if path == Path::new("-") => Ok((Box::new(io::stdout()), "stdout".to_owned())),
+        Some(path) => create(path.to_owned()),
+        None => {
+            let now = jiff::Timestamp::now().strftime("%Y%m%d-%H%M%S");
+            create(PathBuf::from(format!("iovascope-{now}.iova")))
+        }
+    }
+}
+
+fn create(path: PathBuf) -> anyhow::Result<(Box<dyn Write>, String)> {
+    let file: File = recording::create(&path)?;
+    Ok((Box::new(file), path.display().to_string()))
+}
+
+fn header(source: &KernelSource, abi: Abi, config: &Config, started: probe_model::sample::Instant) -> Header {
+    let uname = rustix::system::uname();
+    let text = |text: &std::ffi::CStr| text.to_string_lossy().into_owned();
+    Header {
+        format: recording::FORMAT,
+        tool: env!("CARGO_PKG_VERSION").to_owned(),
+        kernel: text(uname.release()),
+        machine: text(uname.machine()),
+        abi: abi.describe().to_owned(),
+        length_is_cap: config.length_is_cap,
+        backend: source.backend().name().to_owned(),
+        page_size: rustix::param::page_size() as u64,
+        cpus: source.cpus(),
+        sites: probe_common::site::SITES
+            .iter()
+            .map(|site| (site.name.to_owned(), site.symbol.to_owned()))
+            .collect(),
+        started,
+    }
+}
+
+fn spawn(command: &[String]) -> anyhow::Result<Option<Child>> {
+    let Some((program, arguments)) = command.split_first() else { return Ok(None) };
+    let child = Command::new(program)
+        .args(arguments)
+        .kill_on_drop(true)
+        .spawn()
+        .with_context(|| format!("cannot start {program}"))?;
+    Ok(Some(child))
+}
+
+fn finish(mut sink: Sink, last: Final, reason: EndReason) -> anyhow::Result<u64> {
+    sink.sample(last.sample)?;
+    let open_calls = last.open_calls.iter().map(|(site, open)| (site.name.to_owned(), *open)).collect();
+    Ok(sink.end(&End { reason, open_calls, doubt: last.doubt })?)
+}
+
+/// What to say of losses at the end.
+struct Losses {
+    calls: u64,
+    lost: u64,
+    complete: bool,
+}
+
+impl Losses {
+    fn of(last: &Final) -> Self {
+        let balances: Vec<_> = last.sample.counters.flow.values().map(|flow| flow.balance()).collect();
+        Self {
+            calls: balances.iter().map(|balance| balance.calls).sum(),
+            lost: balances.iter().map(probe_model::loss::Balance::lost_calls).sum(),
+            complete: last.doubt == 0 && balances.iter().all(probe_model::loss::Balance::is_complete),
+        }
+    }
+}
+
+impl std::fmt::Display for Losses {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        use probe_model::unit::count;
+        match self.lost {
+            0 => write!(f, "{} calls, none lost", count(self.calls)),
+            lost => write!(f, "{} calls, {} lost: see `iovascope report`", count(self.calls), count(lost)),
+        }
+    }
+}

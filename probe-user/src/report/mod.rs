@@ -1,0 +1,209 @@
+//! A recording summed up: one value, shown as text or as JSON.
+//!
+//! Percentiles are computed here and stand in no recording. Every latency and length is an integer in
+//! its base unit (ns, pages, bytes); text rounds for people.
+
+mod text;
+
+use std::collections::BTreeMap;
+
+use probe_model::errno;
+use probe_model::histogram::Histogram;
+use probe_model::loss::{Balance, Cause, Flow};
+use probe_model::sample::{Calls, Scans};
+use serde::Serialize;
+
+use crate::recording::{End, Header, Recording};
+
+pub use text::write as write_text;
+
+/// Name and version of the JSON form.
+pub const FORMAT: &str = "iovascope-report-1";
+
+/// Everything a report shows.
+#[derive(Debug, Serialize)]
+pub struct Report {
+    pub format: &'static str,
+    pub header: Header,
+    /// Length of the recording, ns by the monotonic clock.
+    pub duration: u64,
+    /// Windows that the recording holds.
+    pub windows: u64,
+    /// Whether the recording ended in order; if not, why not.
+    pub unclean: Option<&'static str>,
+    pub end: Option<End>,
+    /// The dispatch site by command.
+    pub dispatch: BTreeMap<String, CallsReport>,
+    /// The `get_phys` site.
+    pub get_phys: Option<ScansReport>,
+    /// What became of the calls, by site.
+    pub balance: BTreeMap<String, BalanceReport>,
+    /// Every call of every site is in the figures.
+    pub complete: bool,
+}
+
+/// A distribution in figures. Percentiles are upper bounds, at most `relative_error` too high.
+#[derive(Debug, Serialize)]
+pub struct Figures {
+    pub count: u64,
+    pub sum: u64,
+    pub min: Option<u64>,
+    pub p50: Option<u64>,
+    pub p90: Option<u64>,
+    pub p99: Option<u64>,
+    pub p999: Option<u64>,
+    pub max: Option<u64>,
+    /// Values beyond the range of the buckets: a percentile among them is a lower bound.
+    pub saturated: u64,
+    pub relative_error: f64,
+}
+
+/// Calls of one command: latencies in ns.
+#[derive(Debug, Serialize)]
+pub struct CallsReport {
+    pub calls: u64,
+    pub ok: Figures,
+    pub failed: Figures,
+    /// Failed calls by errno name.
+    pub errors: BTreeMap<String, u64>,
+}
+
+/// Calls of `iopt_get_phys`: latencies in ns.
+#[derive(Debug, Serialize)]
+pub struct ScansReport {
+    pub calls: u64,
+    pub ok: Option<Figures>,
+    pub failed: Figures,
+    pub errors: BTreeMap<String, u64>,
+    /// Pages that the returned runs touch.
+    pub pages: Figures,
+    /// Latency by scan length.
+    pub by_scan_length: Vec<ScanLength>,
+    /// Run length in bytes, by stop.
+    pub runs: BTreeMap<String, Figures>,
+}
+
+/// Latency of scans of `from` to `to` pages.
+#[derive(Debug, Serialize)]
+pub struct ScanLength {
+    pub from: u64,
+    /// `None`: and longer.
+    pub to: Option<u64>,
+    pub latency: Figures,
+}
+
+/// What became of the calls of one site.
+#[derive(Debug, Serialize)]
+pub struct BalanceReport {
+    pub calls: u64,
+    pub measured: u64,
+    pub lost: BTreeMap<Cause, u64>,
+    pub in_flight: u64,
+    pub unmatched: u64,
+    /// What the laws of loss leave unexplained; 0 when they hold.
+    pub unexplained: i128,
+    pub complete: bool,
+    /// Percentiles are biased low, because returns of slow calls were lost.
+    pub biased: bool,
+    /// The counters behind it.
+    pub flow: Flow,
+}
+
+impl Figures {
+    fn of(histogram: &Histogram) -> Self {
+        let quantile = |q| histogram.quantile(q).value();
+        Self {
+            count: histogram.count,
+            sum: histogram.sum,
+            min: histogram.min,
+            p50: quantile(0.5),
+            p90: quantile(0.9),
+            p99: quantile(0.99),
+            p999: quantile(0.999),
+            max: histogram.largest().value(),
+            saturated: histogram.saturated,
+            relative_error: histogram.relative_error(),
+        }
+    }
+}
+
+impl Report {
+    /// Sum up a recording.
+    pub fn of(recording: Recording) -> Self {
+        let counters = &recording.window.counters;
+        let balance: BTreeMap<_, _> =
+            counters.flow.iter().map(|(site, flow)| (site.clone(), balance(*flow))).collect();
+        let complete = recording.unclean.is_none()
+            && open_calls_agree(&recording)
+            && balance.values().all(|balance| balance.complete);
+        Self {
+            format: FORMAT,
+            duration: u64::try_from(recording.window.duration().as_nanos()).unwrap_or(u64::MAX),
+            windows: recording.windows,
+            unclean: recording.unclean,
+            dispatch: counters.dispatch.iter().map(|(name, calls)| (name.clone(), calls_of(calls))).collect(),
+            get_phys: counters.get_phys.as_ref().map(scans_of),
+            balance,
+            complete,
+            header: recording.header,
+            end: recording.end,
+        }
+    }
+}
+
+/// The open calls that the end counted one by one are those that the counters leave open.
+fn open_calls_agree(recording: &Recording) -> bool {
+    let Some(end) = &recording.end else { return false };
+    end.doubt == 0
+        && recording.window.counters.flow.iter().all(|(site, flow)| {
+            end.open_calls.get(site).is_some_and(|&open| i128::from(open) == flow.open())
+        })
+}
+
+fn calls_of(calls: &Calls) -> CallsReport {
+    CallsReport {
+        calls: calls.count(),
+        ok: Figures::of(&calls.ok),
+        failed: Figures::of(&calls.failed),
+        errors: named(&calls.errors),
+    }
+}
+
+fn scans_of(scans: &Scans) -> ScansReport {
+    let last = scans.ok.keys().last().copied();
+    let longest = u32::try_from(probe_common::wire::SCAN_CLASSES - 1).ok();
+    let class = |(&class, histogram): (&u32, &Histogram)| ScanLength {
+        from: 1 << class,
+        to: (last != Some(class) || longest != Some(class)).then(|| (2 << class) - 1),
+        latency: Figures::of(histogram),
+    };
+    ScansReport {
+        calls: scans.count(),
+        ok: scans.latency().as_ref().map(Figures::of),
+        failed: Figures::of(&scans.failed),
+        errors: named(&scans.errors),
+        pages: Figures::of(&scans.pages),
+        by_scan_length: scans.ok.iter().map(class).collect(),
+        runs: scans.runs.iter().map(|(stop, runs)| (stop.clone(), Figures::of(runs))).collect(),
+    }
+}
+
+fn balance(flow: Flow) -> BalanceReport {
+    let Balance { calls, measured, ref lost, in_flight, unmatched, unexplained } = flow.balance();
+    let whole = flow.balance();
+    BalanceReport {
+        calls,
+        measured,
+        lost: lost.iter().copied().collect(),
+        in_flight,
+        unmatched,
+        unexplained,
+        complete: whole.is_complete(),
+        biased: whole.is_biased(),
+        flow,
+    }
+}
+
+fn named(errors: &BTreeMap<u32, u64>) -> BTreeMap<String, u64> {
+    errors.iter().map(|(&number, &count)| (errno::name(number), count)).collect()
+}

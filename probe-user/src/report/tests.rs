@@ -1,0 +1,148 @@
+//! Reports of made-up recordings: not a kernel's numbers.
+
+use std::collections::BTreeMap;
+
+use probe_common::bucket::{LATENCY, LATENCY_FAILED, RUN, SCAN, Scheme};
+use probe_model::histogram::Histogram;
+use probe_model::loss::Flow;
+use probe_model::sample::{Calls, Counters, Instant, Sample, Scans};
+use probe_model::window::Window;
+
+use super::*;
+use crate::recording::{End, EndReason, Header, Recording};
+
+fn filled(scheme: Scheme, values: impl IntoIterator<Item = u64>) -> Histogram {
+    let mut histogram = Histogram::new(scheme);
+    values.into_iter().for_each(|value| histogram.record(value));
+    histogram
+}
+
+fn recording(flow: Flow) -> Recording {
+    let get_pa = Calls {
+        ok: filled(LATENCY, (0..20_000).map(|call| 900 + call % 400)),
+        failed: filled(LATENCY_FAILED, [400, 420, 7000]),
+        errors: [(2, 2), (22, 1)].into(),
+    };
+    let scans = Scans {
+        ok: [
+            (0, filled(LATENCY, (0..19_000).map(|call| 300 + call % 100))),
+            (9, filled(LATENCY, (0..1_000).map(|call| 90_000 + call))),
+        ]
+        .into(),
+        failed: filled(LATENCY_FAILED, [100, 110]),
+        errors: [(2, 2)].into(),
+        pages: filled(SCAN, (0..20_000).map(|call| if call < 19_000 { 1 } else { 512 })),
+        runs: [
+            ("cap".to_owned(), filled(RUN, (0..19_000).map(|_| 4096))),
+            ("short".to_owned(), filled(RUN, (0..1_000).map(|_| 2 << 20))),
+        ]
+        .into(),
+    };
+    let started = Instant { monotonic: 10, realtime: 1_795_000_000_000_000_000 };
+    let ended = Sample {
+        at: Instant { monotonic: 2_000_000_010, realtime: 1_795_000_002_000_000_000 },
+        counters: Counters {
+            dispatch: [("IOAS_NOIOMMU_GET_PA".to_owned(), get_pa)].into(),
+            get_phys: Some(scans),
+            flow: [
+                ("dispatch".to_owned(), Flow { entered: 20_003, exited: 20_003, ..Flow::default() }),
+                ("get_phys".to_owned(), flow),
+            ]
+            .into(),
+        },
+    };
+    let header = Header {
+        format: 1,
+        tool: "0.1.0".into(),
+        kernel: "7.3.4".into(),
+        machine: "x86_64".into(),
+        abi: "as merged in Linux 7.3 (length caps the scan, 0 is refused)".into(),
+        length_is_cap: true,
+        backend: "kprobe".into(),
+        page_size: 4096,
+        cpus: 2,
+        sites: BTreeMap::new(),
+        started,
+    };
+    let open = u64::try_from(flow.open()).unwrap();
+    Recording {
+        window: Window::between(&Sample { at: started, ..Sample::default() }, &ended),
+        header,
+        windows: 2,
+        end: Some(End {
+            reason: EndReason::Duration,
+            open_calls: [("dispatch".to_owned(), 0), ("get_phys".to_owned(), open)].into(),
+            doubt: 0,
+        }),
+        unclean: None,
+        skipped: 0,
+    }
+}
+
+fn text(recording: Recording) -> String {
+    let mut out = Vec::new();
+    write(&Report::of(recording), &mut out).unwrap();
+    let text = String::from_utf8(out).unwrap();
+    for line in text.lines() {
+        assert!(line.chars().count() < 80, "{line:?} has 80 columns or more");
+    }
+    text
+}
+
+const COMPLETE: Flow = Flow {
+    entered: 20_002,
+    exited: 20_002,
+    unmatched: 0,
+    unstored: 0,
+    superseded: 0,
+    backwards: 0,
+    unread: 0,
+    entry_missed: 0,
+    return_missed: 0,
+};
+
+#[test]
+fn a_complete_recording() {
+    let recording = recording(COMPLETE);
+    assert!(Report::of(recording.clone()).complete);
+    insta::assert_snapshot!(text(recording));
+}
+
+#[test]
+fn a_recording_with_losses_says_what_they_do_to_the_figures() {
+    let lossy = Flow { entered: 20_050, superseded: 16, return_missed: 44, ..COMPLETE };
+    let report = Report::of(recording(lossy));
+    assert!(!report.complete && report.balance["get_phys"].biased);
+    insta::assert_snapshot!(text(recording(lossy)));
+}
+
+#[test]
+fn an_empty_unclean_recording() {
+    let mut empty = recording(COMPLETE);
+    empty.window.counters = Counters::default();
+    empty.end = None;
+    empty.unclean = Some("no end: the recorder was stopped short");
+    assert!(!Report::of(empty.clone()).complete);
+    insta::assert_snapshot!(text(empty));
+}
+
+#[test]
+fn saturated_values_are_said_to_be_beyond_the_range() {
+    let mut beyond = recording(COMPLETE);
+    let scans = beyond.window.counters.get_phys.as_mut().unwrap();
+    scans.ok.insert(15, filled(LATENCY, [1 << 40]));
+    assert!(text(beyond).contains("1 beyond the range"));
+}
+
+#[test]
+fn json_keeps_every_digit() {
+    let json = serde_json::to_value(Report::of(recording(COMPLETE))).unwrap();
+    assert_eq!(json["format"], FORMAT_NAME);
+    assert_eq!(json["dispatch"]["IOAS_NOIOMMU_GET_PA"]["ok"]["count"], 20_000);
+    assert_eq!(json["dispatch"]["IOAS_NOIOMMU_GET_PA"]["errors"]["ENOENT"], 2);
+    assert_eq!(json["get_phys"]["by_scan_length"][1]["from"], 512);
+    assert_eq!(json["get_phys"]["runs"]["short"]["p99"], 2 << 20);
+    assert_eq!(json["balance"]["get_phys"]["complete"], true);
+}
+
+const FORMAT_NAME: &str = "iovascope-report-1";

@@ -1,0 +1,186 @@
+//! The report as text, under 80 columns.
+
+use std::fmt::{Display, Write as _};
+use std::io::{self, Write};
+
+use probe_model::unit;
+
+use super::{BalanceReport, CallsReport, Figures, Report, ScansReport};
+
+/// Write `report` for people.
+pub fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
+    let mut text = String::new();
+    heading(&mut text, report);
+    latencies(&mut text, report);
+    errors(&mut text, report);
+    if let Some(scans) = &report.get_phys {
+        scan_lengths(&mut text, scans);
+        runs(&mut text, scans, report.header.length_is_cap);
+    }
+    missed(&mut text, report);
+    out.write_all(text.as_bytes())
+}
+
+/// Writing to a string does not fail.
+macro_rules! line {
+    ($text:expr) => { $text.push('\n') };
+    ($text:expr, $($part:tt)*) => {{ let _ = writeln!($text, $($part)*); }};
+}
+
+fn heading(text: &mut String, report: &Report) {
+    let header = &report.header;
+    let took = unit::nanos(report.duration);
+    line!(text, "iovascope {} · Linux {} {} · {} CPUs", header.tool, header.kernel, header.machine, header.cpus);
+    line!(text, "recorded   {} for {took}", utc(header.started.realtime));
+    line!(text, "backend    {}; pages of {}", header.backend, unit::bytes(header.page_size));
+    line!(text, "GET_PA     {}", header.abi);
+    if let Some(why) = report.unclean {
+        line!(text, "unclean    {why}");
+        line!(text, "           what was written before is shown");
+    }
+}
+
+fn utc(realtime: u64) -> String {
+    jiff::Timestamp::from_nanosecond(i128::from(realtime)).map_or_else(
+        |_| "at an unknown time".to_owned(),
+        |at| at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string(),
+    )
+}
+
+fn latencies(text: &mut String, report: &Report) {
+    line!(text);
+    line!(text, "LATENCY{:>26}{:>9}{:>9}{:>9}{:>9}{:>9}", "calls", "p50", "p90", "p99", "p99.9", "max");
+    let total: u64 = report.dispatch.values().map(|calls| calls.calls).sum();
+    line!(text, "dispatch {:>24}", unit::count(total));
+    for (name, calls) in &report.dispatch {
+        command(text, name, calls);
+    }
+    let Some(scans) = &report.get_phys else {
+        line!(text, "get_phys {:>24}", "0");
+        return;
+    };
+    line!(text, "get_phys {:>24}", unit::count(scans.calls));
+    if let Some(ok) = &scans.ok {
+        row(text, "scans", ok, unit::nanos);
+    }
+    row(text, "failed", &scans.failed, unit::nanos);
+}
+
+fn command(text: &mut String, name: &str, calls: &CallsReport) {
+    row(text, name, &calls.ok, unit::nanos);
+    row(text, "  failed", &calls.failed, unit::nanos);
+}
+
+/// One line of a distribution; none for an empty one.
+fn row(text: &mut String, name: impl Display, figures: &Figures, unit: fn(u64) -> String) {
+    if figures.count == 0 {
+        return;
+    }
+    let name = name.to_string();
+    let _ = write!(text, "  {name:<20}{:>11}", unit::count(figures.count));
+    for quantile in [figures.p50, figures.p90, figures.p99, figures.p999, figures.max] {
+        let _ = write!(text, "{:>9}", quantile.map_or_else(|| "-".to_owned(), unit));
+    }
+    line!(text);
+    if figures.saturated > 0 {
+        let beyond = unit::count(figures.saturated);
+        line!(text, "{:33} {beyond} beyond the range: percentiles are at least", "");
+    }
+}
+
+fn errors(text: &mut String, report: &Report) {
+    let by_command = report.dispatch.iter().map(|(name, calls)| (name.as_str(), &calls.errors));
+    let by_site = report.get_phys.iter().map(|scans| ("get_phys", &scans.errors));
+    let all: Vec<_> = by_command.chain(by_site).filter(|(_, errors)| !errors.is_empty()).collect();
+    line!(text);
+    if all.is_empty() {
+        line!(text, "ERRORS     none");
+        return;
+    }
+    line!(text, "ERRORS");
+    for (name, errors) in all {
+        for (errno, &count) in errors {
+            line!(text, "  {name:<20}{:>11}  {errno}", unit::count(count));
+        }
+    }
+}
+
+fn scan_lengths(text: &mut String, scans: &ScansReport) {
+    if scans.by_scan_length.is_empty() {
+        return;
+    }
+    line!(text);
+    line!(text, "SCAN LENGTH{:>22}{:>9}{:>9}{:>9}{:>9}{:>9}", "scans", "p50", "p90", "p99", "p99.9", "max");
+    for class in &scans.by_scan_length {
+        let name = match class.to {
+            Some(to) if to == class.from => format!("{} page", class.from),
+            Some(to) => format!("{} to {} pages", unit::count(class.from), unit::count(to)),
+            None => format!("{} pages and more", unit::count(class.from)),
+        };
+        row(text, name, &class.latency, unit::nanos);
+    }
+    row(text, "pages per scan", &scans.pages, unit::count);
+}
+
+fn runs(text: &mut String, scans: &ScansReport, length_is_cap: bool) {
+    if scans.runs.is_empty() {
+        return;
+    }
+    line!(text);
+    line!(text, "RUN by stop{:>22}{:>9}{:>9}{:>9}{:>9}{:>9}", "scans", "p50", "p90", "p99", "p99.9", "max");
+    for (stop, figures) in &scans.runs {
+        row(text, stop, figures, unit::bytes);
+    }
+    if !length_is_cap {
+        line!(text, "  This GET_PA has no cap, or none that can be told: no stop is called `cap`.");
+    }
+}
+
+fn missed(text: &mut String, report: &Report) {
+    line!(text);
+    line!(text, "MISSED");
+    for (site, balance) in &report.balance {
+        site_balance(text, site, balance);
+    }
+    if let Some(end) = &report.end {
+        if end.doubt > 0 {
+            line!(text, "  losses may be off by {}: the kernel missed calls while counting", end.doubt);
+            line!(text, "  began or ended");
+        }
+        for (site, &open) in &end.open_calls {
+            let counted = report.balance.get(site).map_or(0, |balance| balance.flow.open());
+            if counted != i128::from(open) {
+                line!(text, "  {site}: {open} open calls found, {counted} counted: please report this");
+            }
+        }
+    }
+}
+
+fn site_balance(text: &mut String, site: &str, balance: &BalanceReport) {
+    let (calls, measured) = (unit::count(balance.calls), unit::count(balance.measured));
+    if balance.complete {
+        line!(text, "  {site:<10}nothing: {calls} calls began, {measured} measured, none in flight");
+    } else {
+        let in_flight = unit::count(balance.in_flight);
+        line!(text, "  {site:<10}{calls} calls began, {measured} measured, {in_flight} in flight");
+    }
+    for (cause, &count) in &balance.lost {
+        line!(text, "  {:<10}{:>12} {}", "", unit::count(count), cause.describe());
+    }
+    if balance.unmatched > 0 {
+        let unmatched = unit::count(balance.unmatched);
+        line!(text, "  {:<10}{unmatched:>12} returns of calls begun before, or lost above", "");
+    }
+    if balance.unexplained != 0 {
+        line!(text, "  {:<10}{:>12} unexplained: please report this", "", balance.unexplained);
+    }
+    if balance.biased {
+        line!(text, "  {:<10}returns are lost when many calls wait at once: the slow ones.", "");
+        line!(text, "  {:<10}The percentiles of {site} are therefore too low.", "");
+    }
+}
+
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;
