@@ -16,7 +16,7 @@ pub fn run(cli: Cli) -> anyhow::Result<Status> {
         Command::Record(args) => record::run(&args),
         Command::Report(args) => report::run(&args),
         Command::Load(args) => load::run(args),
-        Command::Doctor(args) => doctor::run(args),
+        Command::Doctor(args) => doctor::run(&args),
     }
 }
 

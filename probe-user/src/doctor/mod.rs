@@ -1,1 +1,109 @@
+//! Can this machine, or that kernel image, be observed? Looks, judges, and says what to do.
+//!
+//! Changes nothing: loads no module, sets no option, binds no device.
 
+use std::io::{self, Write};
+
+use serde::Serialize;
+
+use crate::exit::CannotRun;
+
+pub mod btf;
+pub mod checks;
+pub mod config;
+pub mod host;
+pub mod kernel_file;
+pub mod machine;
+pub mod symbols;
+pub mod unpack;
+pub mod verdict;
+
+pub use host::Host;
+pub use machine::Machine;
+
+use checks::{Check, Need};
+use verdict::{Verdict, Way};
+
+/// Name and version of the JSON shape.
+const SCHEMA: &str = "iovascope.doctor/1";
+
+/// What `iovascope doctor` found.
+#[derive(Debug, Clone, Serialize)]
+pub struct Diagnosis {
+    pub schema: &'static str,
+    pub kernel: String,
+    pub checks: Vec<Check>,
+    /// Ways to attach that are open, best first; empty where `record` is not able.
+    pub ways: Vec<Way>,
+    pub record: Verdict,
+    pub load: Verdict,
+}
+
+/// Look at `host` and judge it.
+pub fn diagnose(host: &Host) -> Diagnosis {
+    let machine = Machine::look(host);
+    let record = verdict::record(&machine);
+    Diagnosis {
+        schema: SCHEMA,
+        kernel: machine.release.clone(),
+        checks: checks::all(&machine),
+        ways: if record.able {
+            verdict::ways(&machine)
+        } else {
+            Vec::new()
+        },
+        record,
+        load: verdict::load(&machine),
+    }
+}
+
+/// The facts about a machine that can record, or why it cannot.
+pub fn require_record(host: &Host) -> Result<Machine, CannotRun> {
+    let machine = Machine::look(host);
+    verdict::require(&verdict::record(&machine)).map(|()| machine)
+}
+
+impl Diagnosis {
+    /// For a person.
+    pub fn write_text(&self, out: &mut dyn Write) -> io::Result<()> {
+        for check in &self.checks {
+            let need = if check.need == Need::Load {
+                " (load only)"
+            } else {
+                ""
+            };
+            writeln!(
+                out,
+                "{:<12}{:<22}{}{need}",
+                check.state.word(),
+                check.name,
+                check.finding
+            )?;
+        }
+        let ways: Vec<&str> = self.ways.iter().map(|way| way.name()).collect();
+        writeln!(out)?;
+        write_verdict(out, "record", &self.record, &format!("by {}", ways.join(", ")))?;
+        write_verdict(out, "load", &self.load, "a no-IOMMU device is there")
+    }
+}
+
+fn write_verdict(out: &mut dyn Write, name: &str, verdict: &Verdict, how: &str) -> io::Result<()> {
+    if verdict.able {
+        return writeln!(out, "{:<8}yes, {how}", format!("{name}:"));
+    }
+    let mut label = format!("{name}:");
+    for obstacle in &verdict.obstacles {
+        writeln!(
+            out,
+            "{label:<8}{}{}",
+            if label.is_empty() { "    " } else { "no, " },
+            obstacle.why
+        )?;
+        writeln!(out, "{:<12}what to do: {}", "", obstacle.remedy)?;
+        label.clear();
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -104,9 +104,10 @@ fn obstacle(findings: &Findings) -> CannotRun {
         `echo vfio-pci > /sys/bus/pci/devices/ADDRESS/driver_override; \
         echo ADDRESS > /sys/bus/pci/drivers_probe`";
     match (findings.unsafe_mode, findings.cdev_folder) {
-        (UnsafeMode::NoVfio, _) => {
-            cannot("the vfio module is not loaded", "`modprobe vfio-pci`; then `iovascope doctor` says what is next")
-        }
+        (UnsafeMode::NoVfio, _) => cannot(
+            "the vfio module is not loaded",
+            "`modprobe vfio-pci`; then `iovascope doctor` says what is next",
+        ),
         (UnsafeMode::Unavailable, _) => cannot(
             "this kernel's vfio has no no-IOMMU mode (CONFIG_VFIO_NOIOMMU is off)",
             "a kernel with CONFIG_VFIO_NOIOMMU and CONFIG_VFIO_DEVICE_CDEV",
@@ -177,11 +178,20 @@ mod tests {
         for (files, why) in [
             (vec![], "no /dev/iommu"),
             (vec![IOMMU], "vfio module is not loaded"),
-            (vec![IOMMU, ("sys/module/vfio/refcnt", "0")], "CONFIG_VFIO_NOIOMMU is off"),
+            (
+                vec![IOMMU, ("sys/module/vfio/refcnt", "0")],
+                "CONFIG_VFIO_NOIOMMU is off",
+            ),
             (vec![IOMMU, (MODE, "N\n")], "mode is off"),
             (vec![IOMMU, (MODE, "Y\n")], "no /dev/vfio/devices"),
-            (vec![IOMMU, (MODE, "Y\n"), ("dev/vfio/devices/vfio0", "")], "behind an IOMMU"),
-            (vec![IOMMU, ("proc/self/status", "CapEff:\t0000000000000000\n")], "CAP_SYS_RAWIO"),
+            (
+                vec![IOMMU, (MODE, "Y\n"), ("dev/vfio/devices/vfio0", "")],
+                "behind an IOMMU",
+            ),
+            (
+                vec![IOMMU, ("proc/self/status", "CapEff:\t0000000000000000\n")],
+                "CAP_SYS_RAWIO",
+            ),
         ] {
             let error = choose(tree(&files).path(), None).expect_err(why);
             assert!(error.why.contains(why), "{why}: {error}");

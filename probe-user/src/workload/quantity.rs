@@ -79,7 +79,10 @@ impl FromStr for Bytes {
             "t" => 40,
             _ => return Err(bad()),
         };
-        number.checked_mul(1 << shift).map(Self).ok_or_else(|| QuantityError::TooLarge(text.to_owned()))
+        number
+            .checked_mul(1 << shift)
+            .map(Self)
+            .ok_or_else(|| QuantityError::TooLarge(text.to_owned()))
     }
 }
 
@@ -91,14 +94,19 @@ impl FromStr for Iova {
             Some(hex) => u64::from_str_radix(hex, 16),
             None => text.parse(),
         };
-        parsed.map(Self).map_err(|_| QuantityError::Address(text.to_owned()))
+        parsed
+            .map(Self)
+            .map_err(|_| QuantityError::Address(text.to_owned()))
     }
 }
 
 /// Read `500ms`, `5s`, `2m`, `1h`; a bare number is seconds.
 pub fn parse_duration(text: &str) -> Result<Duration, QuantityError> {
     let bad = || QuantityError::Duration(text.to_owned());
-    let digits = text.bytes().take_while(|byte| byte.is_ascii_digit() || *byte == b'.').count();
+    let digits = text
+        .bytes()
+        .take_while(|byte| byte.is_ascii_digit() || *byte == b'.')
+        .count();
     let (number, unit) = text.split_at(digits);
     let number: f64 = number.parse().map_err(|_| bad())?;
     let seconds = match unit.trim() {
@@ -166,10 +174,16 @@ mod tests {
     #[test]
     fn what_is_no_size_is_refused() {
         for text in ["", "M", "-1", "1.5M", "64X", "64iB", "64MM", "0x1000"] {
-            assert!(matches!(text.parse::<Bytes>(), Err(QuantityError::Size(_))), "{text}");
+            assert!(
+                matches!(text.parse::<Bytes>(), Err(QuantityError::Size(_))),
+                "{text}"
+            );
         }
         for text in ["18446744073709551616", "99999999T"] {
-            assert!(matches!(text.parse::<Bytes>(), Err(QuantityError::TooLarge(_))), "{text}");
+            assert!(
+                matches!(text.parse::<Bytes>(), Err(QuantityError::TooLarge(_))),
+                "{text}"
+            );
         }
     }
 
@@ -178,7 +192,7 @@ mod tests {
         assert_eq!(parse_duration("500ms"), Ok(Duration::from_millis(500)));
         assert_eq!(parse_duration("5"), Ok(Duration::from_secs(5)));
         assert_eq!(parse_duration("1.5s"), Ok(Duration::from_millis(1500)));
-        assert_eq!(parse_duration("2m"), Ok(Duration::from_secs(120)));
+        assert_eq!(parse_duration("2m"), Ok(Duration::from_mins(2)));
         for text in ["", "s", "-1s", "5 parsecs", "1e400"] {
             assert!(parse_duration(text).is_err(), "{text}");
         }

@@ -44,7 +44,13 @@ impl Session {
     /// Bind `device` to `iommufd` and attach a fresh IOAS.
     pub fn open(iommufd: Iommufd, device: &Path) -> Result<Self, SessionError> {
         let opened = VfioDevice::open(device).map_err(|source| open_error(device, source))?;
-        let mut session = Self { iommufd, ioas: None, device: None, attached: false, mapped: None };
+        let mut session = Self {
+            iommufd,
+            ioas: None,
+            device: None,
+            attached: false,
+            mapped: None,
+        };
         opened.bind(&session.iommufd)?;
         let device = session.device.insert(opened);
         let ioas = *session.ioas.insert(session.iommufd.ioas_alloc()?);
@@ -79,9 +85,7 @@ impl Session {
     /// Every step is tried, and the first failure reported.
     fn release(&mut self) -> Result<(), IoctlError> {
         let unmapped = match self.mapped.take() {
-            Some((ioas, start, region)) => {
-                self.iommufd.ioas_unmap(ioas, start, Bytes(region.len() as u64))
-            }
+            Some((ioas, start, region)) => self.iommufd.ioas_unmap(ioas, start, Bytes(region.len() as u64)),
             None => Ok(()),
         };
         let detached = match (&self.device, std::mem::take(&mut self.attached)) {
@@ -135,6 +139,9 @@ fn open_error(path: &Path, source: io::Error) -> SessionError {
             "another process holds the device".to_owned(),
             "stop that process, or choose another device with --device",
         ),
-        _ => SessionError::Open { path: path.to_owned(), source },
+        _ => SessionError::Open {
+            path: path.to_owned(),
+            source,
+        },
     }
 }

@@ -55,7 +55,15 @@ pub struct TallyError(#[from] hdrhistogram::CreationError);
 impl Distribution {
     fn new(range: u64) -> Result<Self, TallyError> {
         let histogram = Histogram::new_with_bounds(1, range, SIGNIFICANT_DIGITS)?;
-        Ok(Self { histogram, range, count: 0, sum: 0, min: u64::MAX, max: 0, beyond_range: 0 })
+        Ok(Self {
+            histogram,
+            range,
+            count: 0,
+            sum: 0,
+            min: u64::MAX,
+            max: 0,
+            beyond_range: 0,
+        })
     }
 
     pub fn record(&mut self, value: u64) {
@@ -96,8 +104,10 @@ impl Distribution {
             .iter_recorded()
             .map(|step| {
                 let value = step.value_iterated_to();
-                let (low, high) =
-                    (self.histogram.lowest_equivalent(value), self.histogram.highest_equivalent(value));
+                let (low, high) = (
+                    self.histogram.lowest_equivalent(value),
+                    self.histogram.highest_equivalent(value),
+                );
                 (low, high, step.count_at_value())
             })
             .collect();
@@ -123,7 +133,10 @@ impl Distribution {
         for step in self.histogram.iter_recorded() {
             seen += step.count_at_value();
             if seen as f64 >= rank {
-                return self.histogram.highest_equivalent(step.value_iterated_to()).min(self.max);
+                return self
+                    .histogram
+                    .highest_equivalent(step.value_iterated_to())
+                    .min(self.max);
             }
         }
         self.max
@@ -192,8 +205,11 @@ mod tests {
     use super::super::quantity::PhysAddr;
     use super::*;
 
-    fn answer(length: u64) -> Result<Answer, Errno> {
-        Ok(Answer { phys: PhysAddr(0x1000), length })
+    fn answer(length: u64) -> Answer {
+        Answer {
+            phys: PhysAddr(0x1000),
+            length,
+        }
     }
 
     #[test]
@@ -205,7 +221,7 @@ mod tests {
     fn sum_and_ends_are_exact_and_percentiles_within_a_percent() {
         let mut tally = Tally::new().expect("constants fit");
         for ns in 1..=10_000 {
-            tally.record(ns, 4096, answer(4096));
+            tally.record(ns, 4096, Ok(answer(4096)));
         }
         let summary = tally.ok_ns.summary().expect("recorded");
         assert_eq!((summary.count, summary.sum), (10_000, 50_005_000));
@@ -223,22 +239,31 @@ mod tests {
         distribution.record(10);
         distribution.record(1_000_000);
         let summary = distribution.summary().expect("recorded");
-        assert_eq!((summary.p50, summary.p99, summary.max), (10, 1_000_000, 1_000_000));
+        assert_eq!(
+            (summary.p50, summary.p99, summary.max),
+            (10, 1_000_000, 1_000_000)
+        );
         assert_eq!(summary.beyond_range, 1);
     }
 
     #[test]
     fn ok_and_failed_do_not_mix() {
         let mut tally = Tally::new().expect("constants fit");
-        tally.record(100, 4096, answer(4096));
-        tally.record(110, 8192, answer(4096));
+        tally.record(100, 4096, Ok(answer(4096)));
+        tally.record(110, 8192, Ok(answer(4096)));
         tally.record(7, 4096, Err(Errno::NOENT));
         let mut other = tally.clone();
         other.merge(&tally);
-        assert_eq!((other.ok_ns.count(), other.failed_ns.count(), other.capped), (4, 2, 2));
+        assert_eq!(
+            (other.ok_ns.count(), other.failed_ns.count(), other.capped),
+            (4, 2, 2)
+        );
         let mut ledger = Ledger::default();
         other.enter(&mut ledger);
-        let counts: Vec<_> = ledger.iter().map(|(_, outcome, count)| (outcome.name(), count)).collect();
+        let counts: Vec<_> = ledger
+            .iter()
+            .map(|(_, outcome, count)| (outcome.name(), count))
+            .collect();
         assert_eq!(counts, [("ok".to_owned(), 4), ("ENOENT".to_owned(), 2)]);
     }
 }

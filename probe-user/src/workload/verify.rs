@@ -53,19 +53,29 @@ pub struct Verdict {
 
 impl Oracle {
     pub fn new(frames: Frames, abi: Abi, start: Iova, addresses: Addresses) -> Self {
-        Self { frames, abi, start, addresses }
+        Self {
+            frames,
+            abi,
+            start,
+            addresses,
+        }
     }
 
     /// Judge the answer to a query `offset` bytes into the buffer with `length` asked for.
     pub fn check(&self, offset: u64, length: u64, answer: Answer, verdict: &mut Verdict) {
         verdict.checked += 1;
-        let Some((phys, run)) = self.frames.run_at(offset) else { return };
+        let Some((phys, run)) = self.frames.run_at(offset) else {
+            return;
+        };
         let expected = self.abi.cap(length).map_or(run, |cap| run.min(cap));
         if answer.phys == phys && answer.length == expected {
             return;
         }
         verdict.differences += 1;
-        let shown = PhysDifference { got: answer.phys.0, expected: phys.0 };
+        let shown = PhysDifference {
+            got: answer.phys.0,
+            expected: phys.0,
+        };
         verdict.first.get_or_insert(Difference {
             iova: self.start.0 + offset,
             asked_bytes: length,
@@ -99,7 +109,10 @@ mod tests {
 
     fn judge(oracle: &Oracle, offset: u64, length: u64, pages: (u64, u64)) -> Verdict {
         let mut verdict = Verdict::default();
-        let answer = Answer { phys: PhysAddr(pages.0 * 4096), length: pages.1 * 4096 };
+        let answer = Answer {
+            phys: PhysAddr(pages.0 * 4096),
+            length: pages.1 * 4096,
+        };
         oracle.check(offset, length, answer, &mut verdict);
         verdict
     }
@@ -127,7 +140,10 @@ mod tests {
         let text = serde_json::to_string(&first).expect("serialises");
         assert!(!text.contains("\"phys\""), "{text}");
         let shown = judge(&oracle(Abi::Merged, Addresses::Show), 0, 8192, (99, 2));
-        let expected = PhysDifference { got: 99 * 4096, expected: 10 * 4096 };
+        let expected = PhysDifference {
+            got: 99 * 4096,
+            expected: 10 * 4096,
+        };
         assert_eq!(shown.first.and_then(|first| first.phys), Some(expected));
     }
 

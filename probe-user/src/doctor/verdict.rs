@@ -1,0 +1,320 @@
+//! From facts to "can it record, can it drive", each with every obstacle in its way.
+//!
+//! Pure: looks at a [`Machine`] and nothing else.
+
+use serde::Serialize;
+
+use crate::exit::CannotRun;
+use crate::workload::abi::Abi;
+use crate::workload::device::UnsafeMode;
+use crate::workload::rights::Capability;
+
+use super::machine::{Kprobes, Lockdown, Machine, Presence};
+use super::symbols::{DISPATCH, GET_PHYS, Symbol};
+
+/// A way to attach programs, best first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Way {
+    Fsession,
+    Fentry,
+    Kprobe,
+}
+
+/// Something in the way, and how to remove it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Obstacle {
+    pub why: String,
+    pub remedy: String,
+}
+
+/// Whether one use of iovascope is possible.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Verdict {
+    pub able: bool,
+    pub obstacles: Vec<Obstacle>,
+}
+
+impl Way {
+    pub const ALL: [Self; 3] = [Self::Fsession, Self::Fentry, Self::Kprobe];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Fsession => "fsession",
+            Self::Fentry => "fentry",
+            Self::Kprobe => "kprobe",
+        }
+    }
+
+    /// What keeps this way shut on `machine`, where the functions themselves are there.
+    pub fn obstacles(self, machine: &Machine) -> Vec<Obstacle> {
+        match self {
+            Self::Kprobe => kprobe_obstacles(machine),
+            Self::Fentry => trampoline_obstacles(machine),
+            Self::Fsession => {
+                let mut obstacles = trampoline_obstacles(machine);
+                if machine.btf.vmlinux && !machine.btf.fsession {
+                    obstacles.push(obstacle(
+                        "this kernel has no fsession programs",
+                        "Linux 7.0 or newer; fentry and kprobe do the same at a higher cost",
+                    ));
+                }
+                obstacles
+            }
+        }
+    }
+}
+
+impl Verdict {
+    fn new(obstacles: Vec<Obstacle>) -> Self {
+        Self {
+            able: obstacles.is_empty(),
+            obstacles,
+        }
+    }
+}
+
+/// The ways that are open, best first.
+pub fn ways(machine: &Machine) -> Vec<Way> {
+    Way::ALL
+        .into_iter()
+        .filter(|way| way.obstacles(machine).is_empty())
+        .collect()
+}
+
+/// Can the calls of this machine be recorded? Obstacles that follow from an earlier one are left out.
+pub fn record(machine: &Machine) -> Verdict {
+    if let Some(missing) = missing_functions(machine) {
+        return Verdict::new(vec![missing]);
+    }
+    let mut obstacles = Vec::new();
+    if machine.lockdown == Lockdown::Confidentiality {
+        obstacles.push(obstacle(
+            "the kernel is locked down to confidentiality: BPF may not read kernel memory, kprobes may not be set",
+            "boot with lockdown=integrity or without lockdown",
+        ));
+    }
+    for capability in [Capability::Bpf, Capability::Perfmon] {
+        if !machine.may(capability) {
+            obstacles.push(obstacle(
+                &format!("{} is missing", capability.name()),
+                "run as root, or give the process CAP_BPF and CAP_PERFMON",
+            ));
+        }
+    }
+    if obstacles.is_empty() && ways(machine).is_empty() {
+        for way in Way::ALL {
+            for shut in way.obstacles(machine) {
+                if !obstacles.contains(&shut) {
+                    obstacles.push(shut);
+                }
+            }
+        }
+    }
+    Verdict::new(obstacles)
+}
+
+/// Can `iovascope load` run here?
+pub fn load(machine: &Machine) -> Verdict {
+    if let Some(missing) = missing_functions(machine) {
+        return Verdict::new(vec![missing]);
+    }
+    let mut obstacles = Vec::new();
+    if !machine.may(Capability::SysRawio) {
+        obstacles.push(obstacle(
+            "CAP_SYS_RAWIO is missing",
+            "run as root, or give the process CAP_SYS_RAWIO",
+        ));
+    }
+    let findings = &machine.findings;
+    if findings.devices.is_empty() {
+        obstacles.push(match findings.unsafe_mode {
+            UnsafeMode::On => obstacle(
+                "no no-IOMMU device is in /dev/vfio/devices",
+                "bind a device that nothing uses and that has no IOMMU to vfio-pci",
+            ),
+            UnsafeMode::Off => obstacle(
+                "vfio's unsafe no-IOMMU mode is off",
+                "echo 1 > /sys/module/vfio/parameters/enable_unsafe_noiommu_mode (taints the kernel)",
+            ),
+            UnsafeMode::Unavailable => {
+                obstacle("vfio has no no-IOMMU mode", "a kernel with CONFIG_VFIO_NOIOMMU")
+            }
+            UnsafeMode::NoVfio => obstacle("vfio is not loaded", "modprobe vfio-pci"),
+        });
+    }
+    Verdict::new(obstacles)
+}
+
+/// As an error for a command that needs to record: all obstacles, in order.
+pub fn require(verdict: &Verdict) -> Result<(), CannotRun> {
+    if verdict.able {
+        return Ok(());
+    }
+    let join = |part: fn(&Obstacle) -> &str| {
+        let mut parts: Vec<&str> = Vec::new();
+        for text in verdict.obstacles.iter().map(part) {
+            if !parts.contains(&text) {
+                parts.push(text);
+            }
+        }
+        parts.join("; ")
+    };
+    Err(CannotRun {
+        what: "cannot record GET_PA calls on this machine".to_owned(),
+        why: join(|obstacle| &obstacle.why),
+        remedy: join(|obstacle| &obstacle.remedy),
+    })
+}
+
+/// The first reason why the probed functions are not in the kernel.
+fn missing_functions(machine: &Machine) -> Option<Obstacle> {
+    const NEWER: &str =
+        "a kernel >= 7.3 with CONFIG_IOMMUFD, CONFIG_VFIO_NOIOMMU and CONFIG_VFIO_DEVICE_CDEV";
+    match machine.presence {
+        Presence::Available => {
+            return Some(obstacle(
+                "the iommufd module is there but not loaded",
+                "modprobe iommufd",
+            ));
+        }
+        Presence::NotBuilt => {
+            let source = machine
+                .config
+                .as_ref()
+                .map_or("its config", |config| &config.source);
+            return Some(obstacle(
+                &format!("this kernel is built without CONFIG_IOMMUFD ({source})"),
+                NEWER,
+            ));
+        }
+        Presence::Absent => {
+            return Some(obstacle(
+                "this kernel has no iommufd, loaded or as a module",
+                NEWER,
+            ));
+        }
+        Presence::BuiltIn | Presence::Module => {}
+    }
+    let Some(symbols) = &machine.symbols else {
+        return Some(obstacle(
+            "/proc/kallsyms cannot be read",
+            "a kernel with CONFIG_KALLSYMS, and /proc mounted",
+        ));
+    };
+    missing(DISPATCH, &symbols.dispatch)
+        .map(|why| obstacle(&why, NEWER))
+        .or_else(|| {
+            let why = missing(GET_PHYS, &symbols.get_phys)?;
+            let (because, remedy) = no_get_phys(machine.abi);
+            Some(obstacle(&format!("{why}: {because}"), remedy))
+        })
+}
+
+fn missing(name: &str, symbol: &Symbol) -> Option<String> {
+    match (symbol.count, symbol.variants.first()) {
+        (0, None) => Some(format!("the function {name} is not in this kernel")),
+        (0, Some(variant)) => Some(format!("the compiler left only {variant} of the function {name}")),
+        _ => None,
+    }
+}
+
+/// Why `iopt_get_phys` alone is missing, from what the kernel answers to GET_PA.
+fn no_get_phys(abi: Option<Abi>) -> (&'static str, &'static str) {
+    match abi {
+        Some(Abi::Off) => (
+            "iommufd is built without CONFIG_IOMMUFD_NOIOMMU, and GET_PA gives EOPNOTSUPP",
+            "a kernel with CONFIG_VFIO_NOIOMMU and CONFIG_VFIO_DEVICE_CDEV, which select it",
+        ),
+        Some(Abi::Absent) => (
+            "iommufd is older than GET_PA, which gives ENOTTY",
+            "Linux 7.3 or newer",
+        ),
+        _ => (
+            "CONFIG_IOMMUFD_NOIOMMU is off, or the kernel is older than 7.3",
+            "a kernel >= 7.3 with CONFIG_VFIO_NOIOMMU and CONFIG_VFIO_DEVICE_CDEV",
+        ),
+    }
+}
+
+fn kprobe_obstacles(machine: &Machine) -> Vec<Obstacle> {
+    let mut obstacles = Vec::new();
+    if !machine.kprobe_pmu {
+        obstacles.push(obstacle(
+            "perf has no kprobe events",
+            "a kernel with CONFIG_KPROBE_EVENTS",
+        ));
+    }
+    if machine.kprobes == Kprobes::Off {
+        obstacles.push(obstacle(
+            "kprobes are switched off",
+            "echo 1 > /sys/kernel/debug/kprobes/enabled",
+        ));
+    }
+    for name in &machine.blacklisted {
+        obstacles.push(obstacle(
+            &format!("kprobes may not touch {name}"),
+            "a kernel that does not blacklist it",
+        ));
+    }
+    if let Some(level) = machine.paranoid.filter(|level| *level > 2)
+        && !machine.may(Capability::SysAdmin)
+    {
+        obstacles.push(obstacle(
+            &format!(
+                "kernel.perf_event_paranoid is {level}: on Debian's kernels perf_event_open then needs CAP_SYS_ADMIN"
+            ),
+            "give the process CAP_SYS_ADMIN, or `sysctl kernel.perf_event_paranoid=2`",
+        ));
+    }
+    let duplicate = machine
+        .symbols
+        .iter()
+        .flat_map(|symbols| [(DISPATCH, &symbols.dispatch), (GET_PHYS, &symbols.get_phys)])
+        .find(|(_, symbol)| symbol.count > 1);
+    if let Some((name, symbol)) = duplicate {
+        obstacles.push(obstacle(
+            &format!(
+                "{name} is there {} times, and a kprobe by name must be unambiguous",
+                symbol.count
+            ),
+            "fentry or fsession, which name the module",
+        ));
+    }
+    obstacles
+}
+
+fn trampoline_obstacles(machine: &Machine) -> Vec<Obstacle> {
+    let mut obstacles = Vec::new();
+    if !machine.btf.vmlinux {
+        obstacles.push(obstacle(
+            "the kernel has no BTF",
+            "a kernel with CONFIG_DEBUG_INFO_BTF",
+        ));
+    } else if machine.presence == Presence::Module && !machine.btf.iommufd {
+        obstacles.push(obstacle(
+            "the iommufd module has no BTF",
+            "a kernel with CONFIG_DEBUG_INFO_BTF_MODULES, and an iommufd built for it",
+        ));
+    } else if machine.btf.functions == Some(false) {
+        obstacles.push(obstacle(
+            "BTF does not describe the probed functions",
+            "kprobe, which needs no BTF",
+        ));
+    }
+    // BPF_BTF_GET_FD_BY_ID, the only way to name a module's BTF, asks for it (syscall.c, Linux 7.3).
+    if machine.presence == Presence::Module && !machine.may(Capability::SysAdmin) {
+        obstacles.push(obstacle(
+            "iommufd is a module, and naming its BTF to the kernel needs CAP_SYS_ADMIN",
+            "give the process CAP_SYS_ADMIN, or use kprobe",
+        ));
+    }
+    obstacles
+}
+
+fn obstacle(why: &str, remedy: &str) -> Obstacle {
+    Obstacle {
+        why: why.to_owned(),
+        remedy: remedy.to_owned(),
+    }
+}
