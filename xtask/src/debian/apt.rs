@@ -1,0 +1,148 @@
+//! A private apt: its own sources, lists and downloads, in the cache. The host's packages are never touched,
+//! and no right beyond the user's is needed.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, anyhow, bail};
+
+use super::Mirror;
+use crate::cache::Cache;
+use crate::tool;
+
+/// The release the guest is made of. Its backports carry the kernel.
+const SUITES: &str = "trixie trixie-backports";
+const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
+
+pub(crate) struct Apt {
+    dir: PathBuf,
+    log: PathBuf,
+}
+
+/// One package of a plan.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Deb {
+    /// File name in [`Apt::archives`].
+    pub(crate) file: String,
+    /// Bytes to download.
+    pub(crate) size: u64,
+}
+
+impl Apt {
+    pub(crate) fn open(cache: &Cache, mirror: &Mirror) -> Result<Self> {
+        let dir = cache.folder("apt")?;
+        for part in ["sources", "state/lists/partial", "cache/archives/partial"] {
+            fs::create_dir_all(dir.join(part)).with_context(|| format!("cannot make {}", dir.display()))?;
+        }
+        let sources = format!(
+            "Types: deb\nURIs: {}\nSuites: {SUITES}\nComponents: main\nArchitectures: amd64\nTargets: Packages\n\
+             Signed-By: {KEYRING}\n",
+            mirror.resolve()?
+        );
+        let write = |name: &str, text: &str| {
+            fs::write(dir.join(name), text).with_context(|| format!("cannot write {name} in {}", dir.display()))
+        };
+        write("sources/lab.sources", &sources)?;
+        // An empty list of installed packages: plans then hold everything a root needs.
+        write("state/status", "")?;
+        Ok(Self { log: cache.log("apt"), dir })
+    }
+
+    /// Fetches the package lists.
+    pub(crate) fn update(&self) -> Result<()> {
+        tool::logged(self.command("apt-get").arg("update"), &self.log).context("cannot fetch Debian's package lists")
+    }
+
+    /// Names of packages that start with `prefix`.
+    pub(crate) fn names(&self, prefix: &str) -> Result<Vec<String>> {
+        let names = tool::output(self.command("apt-cache").args(["pkgnames", prefix]))?;
+        Ok(names.lines().map(str::to_owned).collect())
+    }
+
+    /// Versions of `package`, newest first.
+    pub(crate) fn versions(&self, package: &str) -> Result<Vec<String>> {
+        let table = tool::output(self.command("apt-cache").args(["madison", package]))?;
+        Ok(table.lines().filter_map(|row| Some(row.split('|').nth(1)?.trim().to_owned())).collect())
+    }
+
+    /// What installing `packages` on an empty system takes.
+    pub(crate) fn plan(&self, packages: &[String]) -> Result<Vec<Deb>> {
+        let mut command = self.command("apt-get");
+        command.args(["install", "--quiet=2", "--print-uris", "--no-install-recommends"]).args(packages);
+        let text = tool::output(&mut command)?;
+        let plan = text.lines().map(parse).collect::<Option<Vec<_>>>();
+        plan.filter(|plan| !plan.is_empty()).ok_or_else(|| anyhow!("apt's plan is not understood: {text}"))
+    }
+
+    /// Downloads a plan's files into [`Self::archives`], verified against the signed lists.
+    pub(crate) fn fetch(&self, packages: &[String]) -> Result<()> {
+        let mut command = self.command("apt-get");
+        command.args(["install", "--yes", "--download-only", "--no-install-recommends"]).args(packages);
+        tool::logged(&mut command, &self.log).context("cannot download packages")
+    }
+
+    /// Downloads one package's file into `dir`.
+    pub(crate) fn download(&self, package: &str, dir: &Path) -> Result<PathBuf> {
+        let mut command = self.command("apt-get");
+        tool::logged(command.args(["download", package]).current_dir(dir), &self.log)?;
+        let files = fs::read_dir(dir).with_context(|| format!("cannot list {}", dir.display()))?;
+        let file = files.flatten().map(|f| f.path()).find(|p| p.extension().is_some_and(|e| e == "deb"));
+        match file {
+            Some(file) => Ok(file),
+            None => bail!("apt-get download {package} left no file"),
+        }
+    }
+
+    pub(crate) fn archives(&self) -> PathBuf {
+        self.dir.join("cache/archives")
+    }
+
+    /// Removes what was downloaded.
+    pub(crate) fn clean(&self) -> Result<()> {
+        tool::output(self.command("apt-get").arg("clean")).map(drop)
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        let own = |part: &str| self.dir.join(part).display().to_string();
+        for (option, value) in [
+            ("Dir::Etc::sourcelist", "/dev/null".to_owned()),
+            ("Dir::Etc::sourceparts", own("sources")),
+            ("Dir::Etc::preferences", "/dev/null".to_owned()),
+            ("Dir::Etc::preferencesparts", "/dev/null".to_owned()),
+            ("Dir::State", own("state")),
+            ("Dir::State::status", own("state/status")),
+            ("Dir::Cache", own("cache")),
+            ("Dir::Log", own("state")),
+            ("APT::Architecture", "amd64".to_owned()),
+            ("APT::Default-Release", "trixie".to_owned()),
+            // Without it, a download into a home folder warns that the user _apt cannot enter it.
+            ("APT::Sandbox::User", "root".to_owned()),
+            ("Acquire::Languages", "none".to_owned()),
+            ("Acquire::Retries", "3".to_owned()),
+        ] {
+            command.args(["-o", &format!("{option}={value}")]);
+        }
+        command.env("LC_ALL", "C").env("DEBIAN_FRONTEND", "noninteractive");
+        command
+    }
+}
+
+/// A line of `--print-uris`: `'URI' FILE SIZE HASH`.
+fn parse(line: &str) -> Option<Deb> {
+    let mut fields = line.split_whitespace().skip(1);
+    Some(Deb { file: fields.next()?.to_owned(), size: fields.next()?.parse().ok()? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_of_a_plan() {
+        let line = "'http://m/pool/l/lib_1%3a2_amd64.deb' lib_1%3a2_amd64.deb 166780612 SHA256:70";
+        assert_eq!(parse(line), Some(Deb { file: "lib_1%3a2_amd64.deb".into(), size: 166_780_612 }));
+        assert_eq!(parse("E: nothing"), None);
+    }
+}

@@ -1,0 +1,26 @@
+//! The lab: a stock Debian kernel with iommufd and VFIO as modules, in QEMU, for one command at a time.
+//!
+//! ```text
+//! release ─► base (Debian's files, kernel sources) ─► modules (one set per variant) ─┐
+//!                                                     lab-init ─► initramfs ─────────┴─► guest ─► outcome
+//! ```
+
+mod accel;
+mod base;
+mod chroot;
+mod command;
+mod console;
+mod depends;
+mod guest;
+mod initramfs;
+mod modules;
+mod outcome;
+mod qemu;
+mod release;
+mod scratch;
+mod stage;
+mod terminal;
+mod variant;
+
+pub(crate) use command::Lab;
+pub(crate) use stage::Stage;

@@ -1,0 +1,83 @@
+//! Makes what a guest of some variant needs, once, from the cache where possible.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+use anyhow::{Result, anyhow, bail};
+
+use super::base::{self, Base};
+use super::variant::Variant;
+use super::{depends, initramfs, modules};
+use crate::build;
+use crate::cache::Cache;
+use crate::debian::{self, Mirror};
+
+/// The lab's parts, found or made as they are asked for.
+pub(crate) struct Stage<'a> {
+    pub(super) cache: &'a Cache,
+    mirror: &'a Mirror,
+    base: Mutex<Option<Arc<Base>>>,
+}
+
+/// A kernel ready to boot.
+pub(crate) struct Kernel {
+    pub(super) variant: Variant,
+    pub(super) image: PathBuf,
+    pub(super) initramfs: PathBuf,
+    /// Debian's files.
+    pub(super) root: PathBuf,
+    /// The variant's own modules.
+    pub(super) modules: PathBuf,
+    /// Guest paths of modules to load.
+    pub(super) load: Vec<String>,
+}
+
+impl<'a> Stage<'a> {
+    pub(crate) fn new(cache: &'a Cache, mirror: &'a Mirror) -> Self {
+        Self { cache, mirror, base: Mutex::new(None) }
+    }
+
+    /// Settles on the newest release, and makes its base.
+    pub(super) fn update(&self) -> Result<()> {
+        self.base_with(true).map(drop)
+    }
+
+    /// Everything of one variant that is not built from this workspace's Rust.
+    pub(crate) fn variant(&self, name: &str) -> Result<(Variant, PathBuf)> {
+        let variant = Variant::load(name)?;
+        let modules = modules::ensure(self.cache, &*self.base_with(false)?, &variant)?;
+        Ok((variant, modules))
+    }
+
+    /// Everything of one variant.
+    pub(super) fn kernel(&self, name: &str) -> Result<Kernel> {
+        let (variant, modules) = self.variant(name)?;
+        let base = self.base_with(false)?;
+        let dependencies = depends::Dependencies::read(&base)?;
+        let initramfs = initramfs::ensure(self.cache, &base, &dependencies, &build::guest_init()?)?;
+        let mut load = Vec::new();
+        for module in &variant.load {
+            if modules.join(format!("{module}.ko")).is_file() {
+                load.push(format!("{}/{module}.ko", lab_init::path::MODULES));
+            } else {
+                let needed = dependencies.order(module)?;
+                load.extend(needed.iter().map(|path| format!("/{}/{path}", base.kernel_dir().display())));
+            }
+        }
+        Ok(Kernel { image: base.kernel(), root: base.root(), initramfs, modules, load, variant })
+    }
+
+    fn base_with(&self, update: bool) -> Result<Arc<Base>> {
+        let mut held = self.base.lock().map_err(|_| anyhow!("making the lab's base panicked"))?;
+        if let Some(base) = held.as_ref().filter(|_| !update) {
+            return Ok(Arc::clone(base));
+        }
+        if !cfg!(target_arch = "x86_64") {
+            bail!("the lab boots x86-64 guests that run this host's own binaries: it needs an x86-64 host");
+        }
+        debian::ensure_host_packages(self.cache)?;
+        let base = Arc::new(base::ensure(self.cache, self.mirror, update)?);
+        *held = Some(Arc::clone(&base));
+        Ok(base)
+    }
+}
