@@ -37,16 +37,27 @@ pub(super) fn run(args: LoadArgs) -> anyhow::Result<Status> {
         Some(path) => write_file(path, &report)?,
         None => write_stdout(format, &report)?,
     }
-    Ok(if report.holds() { Status::Ok } else { Status::Failed })
+    Ok(if report.holds() {
+        Status::Ok
+    } else {
+        Status::Failed
+    })
 }
 
 fn plan(args: LoadArgs) -> anyhow::Result<Plan> {
     if args.show_addresses && !args.verify {
         return Err(Usage("--show-addresses shows what --verify finds; give both".to_owned()).into());
     }
-    let addresses = if args.show_addresses { Addresses::Show } else { Addresses::Hide };
+    let addresses = if args.show_addresses {
+        Addresses::Show
+    } else {
+        Addresses::Hide
+    };
     let limit = match (args.count, args.duration) {
-        (None, None) => Limit { count: Some(LoadArgs::DEFAULT_COUNT), duration: None },
+        (None, None) => Limit {
+            count: Some(LoadArgs::DEFAULT_COUNT),
+            duration: None,
+        },
         (count, duration) => Limit { count, duration },
     };
     Ok(Plan {
@@ -79,8 +90,12 @@ fn write_stdout(format: LoadFormat, report: &Report) -> anyhow::Result<()> {
 /// A new file, for its owner alone: a root process must not write through what another user put there.
 fn write_file(path: &Path, report: &Report) -> anyhow::Result<()> {
     let what = || format!("writing the result to {} (it must not exist yet)", path.display());
-    let mut file =
-        OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).with_context(what)?;
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
+        .with_context(what)?;
     serde_json::to_writer_pretty(&mut file, report).with_context(what)?;
     writeln!(file).with_context(what)
 }
