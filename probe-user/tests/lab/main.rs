@@ -1,1 +1,12 @@
+//! iovascope on real kernels. Runs as root inside the lab's guest: `cargo xtask test lab`.
+//!
+//! One module per variant of the lab; xtask boots a variant and runs its module. Nothing here skips:
+//! what the guest lacks is a failure.
 
+mod guest;
+mod oracle;
+
+mod mainline;
+mod noiommu_off;
+mod stock;
+mod v5;

@@ -1,0 +1,154 @@
+//! Running iovascope in the guest, and its numbers in one comparable form.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+/// Calls by command (or site) and outcome: `ok` or the errno's name.
+pub(crate) type Counts = BTreeMap<(String, String), u64>;
+
+/// A file in this run's folder; the name is the test's.
+pub(crate) fn file(name: &str) -> PathBuf {
+    let folder = std::env::var_os("LAB_OUT").expect("these tests run in the lab's guest");
+    PathBuf::from(folder).join(name)
+}
+
+/// `iovascope` with arguments.
+pub(crate) fn iovascope(arguments: &[&str]) -> Command {
+    let mut command = Command::new("iovascope");
+    command.args(arguments);
+    command
+}
+
+pub(crate) fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+pub(crate) fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+/// Run to the end; it must succeed.
+pub(crate) fn succeed(command: &mut Command) -> Output {
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{command:?}: {}\n{}", output.status, stderr(&output));
+    output
+}
+
+/// Huge pages of 2 MiB for the tests; the guest is thrown away afterwards.
+pub(crate) fn huge_pages(wanted: u32) {
+    let knob = "/proc/sys/vm/nr_hugepages";
+    let have: u32 = fs::read_to_string(knob).unwrap().trim().parse().unwrap();
+    if have < wanted {
+        fs::write(knob, wanted.to_string()).unwrap();
+        let have: u32 = fs::read_to_string(knob).unwrap().trim().parse().unwrap();
+        assert!(have >= wanted, "{have} of {wanted} huge pages");
+    }
+}
+
+/// A run of the driver under the recorder.
+pub(crate) struct Recorded {
+    /// `iovascope load --json`.
+    pub(crate) load: Value,
+    /// `iovascope report --format json`.
+    pub(crate) report: Value,
+    /// What the recorder said.
+    pub(crate) said: String,
+    /// The recorder's process.
+    pub(crate) recorder: u32,
+}
+
+/// Drive and record at once.
+pub(crate) fn record_load(name: &str, load: &str) -> Recorded {
+    record_load_with(name, &[], load)
+}
+
+/// The same with more options for the recorder.
+pub(crate) fn record_load_with(name: &str, options: &[&str], load: &str) -> Recorded {
+    let (recording, result) = (file(&format!("{name}.iova")), file(&format!("{name}.load.json")));
+    let mut command = iovascope(&["record", "-o"]);
+    command.arg(&recording).args(["-i", "100ms"]).args(options);
+    command.args(["--", "iovascope", "load", "--json"]).args(load.split_whitespace());
+    command.stdout(fs::File::create(&result).unwrap()).stderr(std::process::Stdio::piped());
+    let child = command.spawn().unwrap();
+    let recorder = child.id();
+    let output = child.wait_with_output().unwrap();
+    let said = stderr(&output);
+    assert!(output.status.success(), "{command:?}: {}\n{said}", output.status);
+    let load = serde_json::from_slice(&fs::read(&result).unwrap()).unwrap();
+    Recorded { load, report: report(&recording), said, recorder }
+}
+
+pub(crate) fn report(recording: &std::path::Path) -> Value {
+    let output = succeed(iovascope(&["report", "--format", "json"]).arg(recording));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// What the driver says it did.
+pub(crate) fn driven(load: &Value) -> Counts {
+    let ioctls = load["ioctls"].as_array().unwrap();
+    ioctls
+        .iter()
+        .map(|ioctl| {
+            let text = |key: &str| ioctl[key].as_str().unwrap().to_owned();
+            ((text("command"), text("outcome")), ioctl["count"].as_u64().unwrap())
+        })
+        .collect()
+}
+
+/// What the recorder saw at the dispatch site.
+pub(crate) fn dispatched(report: &Value) -> Counts {
+    let mut counts = Counts::new();
+    for (command, calls) in report["dispatch"].as_object().unwrap() {
+        add(&mut counts, command, calls, &calls["ok"]);
+    }
+    counts
+}
+
+/// What the recorder saw at the `get_phys` site.
+pub(crate) fn scanned(report: &Value) -> Counts {
+    let mut counts = Counts::new();
+    let scans = &report["get_phys"];
+    if !scans.is_null() {
+        add(&mut counts, "get_phys", scans, &scans["ok"]);
+    }
+    counts
+}
+
+fn add(counts: &mut Counts, name: &str, calls: &Value, ok: &Value) {
+    if let Some(count) = ok["count"].as_u64().filter(|&count| count > 0) {
+        counts.insert((name.to_owned(), "ok".to_owned()), count);
+    }
+    for (errno, count) in calls["errors"].as_object().unwrap() {
+        counts.insert((name.to_owned(), errno.clone()), count.as_u64().unwrap());
+    }
+}
+
+/// Calls with an outcome, 0 when there are none.
+pub(crate) fn count(counts: &Counts, name: &str, outcome: &str) -> u64 {
+    counts.get(&(name.to_owned(), outcome.to_owned())).copied().unwrap_or(0)
+}
+
+/// Sum and count over all stops of the recorded runs, and over the driver's.
+pub(crate) fn runs_agree(recorded: &Recorded) {
+    let runs = recorded.report["get_phys"]["runs"].as_object().unwrap();
+    let all = |key: &str| runs.values().map(|run| run[key].as_u64().unwrap()).collect::<Vec<_>>();
+    let driven = &recorded.load["run_bytes"];
+    assert_eq!(all("count").iter().sum::<u64>(), driven["count"].as_u64().unwrap());
+    assert_eq!(all("sum").iter().sum::<u64>(), driven["sum"].as_u64().unwrap());
+    assert_eq!(all("min").into_iter().min(), driven["min"].as_u64());
+    assert_eq!(all("max").into_iter().max(), driven["max"].as_u64());
+}
+
+/// No program of ours is loaded and no kprobe is left.
+pub(crate) fn nothing_left() {
+    let listed = succeed(Command::new("bpftool").args(["-j", "prog", "show"]));
+    let programs: Value = serde_json::from_slice(&listed.stdout).unwrap();
+    let ours: Vec<_> = programs.as_array().unwrap().iter().filter(|program| program["type"] == "kprobe").collect();
+    assert!(ours.is_empty(), "left behind: {ours:?}");
+    let kprobes = fs::read_to_string("/sys/kernel/debug/kprobes/list").unwrap();
+    assert!(kprobes.trim().is_empty(), "left behind: {kprobes}");
+}

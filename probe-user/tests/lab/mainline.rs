@@ -1,0 +1,7 @@
+//! Linux 7.3 with iommufd, VFIO and no-IOMMU.
+
+mod exactness;
+mod losses;
+mod privacy;
+mod recorder;
+mod truth;

@@ -1,0 +1,45 @@
+//! Run lengths against /proc/self/pagemap, for every call.
+
+use crate::guest;
+
+fn verified(name: &str, load: &str, calls: u64) {
+    let recorded = guest::record_load(name, &format!("{load} --verify --count {calls}"));
+    let verify = &recorded.load["verify"];
+    assert_eq!((verify["checked"].as_u64(), verify["differences"].as_u64()), (Some(calls), Some(0)));
+    assert_eq!(guest::dispatched(&recorded.report), guest::driven(&recorded.load));
+    guest::runs_agree(&recorded);
+}
+
+#[test]
+fn fragmented_pages() {
+    let name = "fragmented";
+    verified(name, "--memory fragmented --size 64M --cap max --step page", 16_384);
+    let report = guest::report(&guest::file(&format!("{name}.iova")));
+    let runs = &report["get_phys"]["runs"]["short"];
+    assert!(runs["p50"].as_u64().unwrap() < 3 * 4096, "not fragmented: {runs}");
+}
+
+#[test]
+fn anonymous_pages_asked_by_run() {
+    verified("anonymous", "--memory anon --size 64M --cap max --step returned", 4_000);
+}
+
+#[test]
+fn huge_pages() {
+    guest::huge_pages(40);
+    verified("huge", "--memory hugetlb --size 64M --cap max --step huge", 128);
+    let report = guest::report(&guest::file("huge.iova"));
+    let runs = &report["get_phys"]["runs"]["short"];
+    assert!(runs["min"].as_u64().unwrap() >= 2 << 20, "shorter than a huge page: {runs}");
+    let longest = report["get_phys"]["pages"]["max"].as_u64().unwrap();
+    assert_eq!(longest, runs["max"].as_u64().unwrap() / 4096);
+}
+
+#[test]
+fn caps_that_end_within_a_page() {
+    guest::huge_pages(8);
+    verified("unaligned-cap", "--memory hugetlb --size 4M --cap 10000 --step page", 1_024);
+    let report = guest::report(&guest::file("unaligned-cap.iova"));
+    assert_eq!(report["get_phys"]["runs"]["cap"]["max"], 10_000);
+    assert_eq!(report["get_phys"]["pages"]["max"], 3);
+}
