@@ -19,11 +19,11 @@ use crate::debian::Mirror;
 use crate::toolchain::{self, Rustc};
 use crate::{Chore, ui, workspace};
 
-const BPF_TARGET: &str = "bpfel-unknown-none";
+pub(crate) const BPF_TARGET: &str = "bpfel-unknown-none";
 /// The Cargo profile of everything that runs in the guest.
 const PROFILE: &str = "guest";
 /// Tells probe-user's build script which object to embed.
-const OBJECT_VARIABLE: &str = "IOVASCOPE_BPF_OBJECT";
+pub(crate) const OBJECT_VARIABLE: &str = "IOVASCOPE_BPF_OBJECT";
 /// Separates flags in `CARGO_ENCODED_RUSTFLAGS`.
 const FLAG_SEPARATOR: &str = "\u{1f}";
 
@@ -65,12 +65,17 @@ pub(crate) fn bpf_object(mirror: &Mirror) -> Result<PathBuf> {
         .args(["--package", "probe-ebpf", "--release", "--target", BPF_TARGET, "-Zbuild-std=core"])
         .env("RUSTC_BOOTSTRAP", "1")
         .env("LD_LIBRARY_PATH", linker.library_path()?)
-        .env("CARGO_TARGET_DIR", workspace::target().join("bpf-build"));
+        .env("CARGO_TARGET_DIR", bpf_target_dir());
     let built = artifact(&mut cargo, |artifact| artifact.target.kind == ["bin"])
         .context("cannot build the BPF object (package probe-ebpf)")?;
     let object = workspace::target().join("bpf/iovascope.bpf.o");
     copy_if_changed(&built, &object)?;
     Ok(object)
+}
+
+/// Cargo's output folder for the BPF side: its `core` is nobody else's.
+pub(crate) fn bpf_target_dir() -> PathBuf {
+    workspace::target().join("bpf-build")
 }
 
 /// Builds the static `iovascope` with the BPF object inside.
@@ -84,7 +89,6 @@ pub(crate) fn binary_path() -> Result<PathBuf> {
 }
 
 /// Builds test target `name` of probe-user, without running it.
-#[expect(dead_code, reason = "for the `test` command")]
 pub(crate) fn test_binary(mirror: &Mirror, name: &str, features: &[&str]) -> Result<PathBuf> {
     let object = bpf_object(mirror)?;
     let mut cargo = guest_cargo("test")?;

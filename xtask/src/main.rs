@@ -5,8 +5,10 @@
 mod build;
 mod cache;
 mod debian;
+mod demo;
 mod lab;
 mod setup;
+mod test;
 mod tool;
 mod toolchain;
 mod ui;
@@ -43,6 +45,8 @@ commands! {
     Setup(setup::Setup),
     Build(build::Build),
     Lab(lab::Lab),
+    Demo(demo::Demo),
+    Test(test::Test),
 }
 
 /// Chores of the iovascope workspace.

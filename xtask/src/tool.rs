@@ -63,6 +63,11 @@ pub(crate) fn tail(text: &str, count: usize) -> Vec<&str> {
     lines[lines.len().saturating_sub(count)..].to_vec()
 }
 
+/// This very program. By its open file, not its name: cargo may have put a newer one there.
+pub(crate) fn this() -> Command {
+    Command::new("/proc/self/exe")
+}
+
 /// Where `program` is on the search path, or in the folders of system programs that a user's path lacks.
 pub(crate) fn find(program: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();

@@ -24,3 +24,9 @@ mod variant;
 
 pub(crate) use command::Lab;
 pub(crate) use stage::Stage;
+
+/// Names of the variants there are.
+#[cfg(test)]
+pub(crate) fn variants() -> anyhow::Result<Vec<String>> {
+    variant::names()
+}

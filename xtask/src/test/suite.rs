@@ -1,0 +1,172 @@
+//! The suites: a command each, and what its output must hold.
+
+use std::ffi::OsString;
+use std::io::{BufRead as _, BufReader};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, anyhow};
+
+use super::Part;
+use super::tally::Tally;
+use crate::debian::Mirror;
+use crate::{build, tool, ui, workspace};
+
+/// Variants of the lab, each with a module of tests of its name in probe-user/tests/lab.
+pub(super) const VARIANTS: [&str; 4] = ["mainline", "v5", "noiommu-off", "stock"];
+
+/// How the output of a command is judged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Judge {
+    /// By its exit status: one check.
+    Status,
+    /// By the harness's own counts; skips are counted.
+    Harness,
+    /// By the harness's own counts; a skip is a failure, and so is a run without a test.
+    Guest,
+}
+
+/// Some tests behind one command.
+pub(super) struct Suite {
+    pub(super) name: String,
+    command: Command,
+    judge: Judge,
+}
+
+/// The suites of a part.
+pub(super) fn of(part: Part, mirror: &Mirror, filter: Option<&str>) -> Result<Vec<Suite>> {
+    match part {
+        Part::Lint => lint(),
+        Part::Unit => unit(mirror),
+        Part::Lab => Ok(vec![Suite {
+            name: "the lab itself".to_owned(),
+            command: cargo(&["test", "--package", "xtask", "--test", "lab", "--features", "lab"], &["--test-threads=1"]),
+            judge: Judge::Guest,
+        }]),
+        Part::Guest => guests(mirror, filter),
+    }
+}
+
+fn lint() -> Result<Vec<Suite>> {
+    let status = |name: &str, command| Suite { name: name.to_owned(), command, judge: Judge::Status };
+    let deny = ["-D", "warnings"];
+    let mut bpf = cargo(&["clippy", "--package", "probe-ebpf", "-Zbuild-std=core", "--target", build::BPF_TARGET], &deny);
+    bpf.env("RUSTC_BOOTSTRAP", "1").env("CARGO_TARGET_DIR", build::bpf_target_dir());
+    Ok(vec![
+        status("rustfmt", cargo(&["fmt", "--all"], &["--check"])),
+        status("clippy", cargo(&["clippy", "--all-targets", "--features", "probe-user/lab,xtask/lab"], &deny)),
+        status("clippy, BPF side", bpf),
+    ])
+}
+
+fn unit(mirror: &Mirror) -> Result<Vec<Suite>> {
+    let mut command = cargo(&["test"], &[]);
+    command.env(build::OBJECT_VARIABLE, build::bpf_object(mirror)?);
+    Ok(vec![Suite { name: "unit tests".to_owned(), command, judge: Judge::Harness }])
+}
+
+fn guests(mirror: &Mirror, filter: Option<&str>) -> Result<Vec<Suite>> {
+    let binary = build::test_binary(mirror, "lab", &["lab"])?;
+    build::binary(mirror)?;
+    let folder = binary.parent().ok_or_else(|| anyhow!("{} has no folder", binary.display()))?;
+    let name = binary.file_name().ok_or_else(|| anyhow!("{} has no name", binary.display()))?;
+    let suite = |variant: &str| {
+        let mut share = OsString::from("tests=");
+        share.push(folder);
+        let mut program = OsString::from("/lab/share/tests/");
+        program.push(name);
+        let module = format!("{}::", variant.replace('-', "_"));
+        let mut command = tool::this();
+        command.args(["lab", "run", "--no-build", "--variant", variant, "--share"]).arg(share).arg("--");
+        // In turn: the tests share one machine, and count everything that happens on it.
+        command.arg(program).args(["--test-threads=1", filter.unwrap_or(&module)]);
+        if filter.is_some() {
+            for other in VARIANTS.iter().filter(|&&other| other != variant) {
+                command.args(["--skip", &format!("{}::", other.replace('-', "_"))]);
+            }
+        }
+        Suite { name: format!("iovascope on {variant}"), command, judge: Judge::Guest }
+    };
+    Ok(VARIANTS.map(suite).into())
+}
+
+fn cargo(arguments: &[&str], last: &[&str]) -> Command {
+    let mut command = Command::new(workspace::cargo());
+    command.args(arguments).current_dir(workspace::root());
+    if !last.is_empty() {
+        command.arg("--").args(last);
+    }
+    command
+}
+
+impl Suite {
+    /// Run it; its output goes to ours as it comes.
+    pub(super) fn run(&mut self) -> Result<Tally> {
+        let child = self.command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn();
+        let mut child = child.with_context(|| format!("cannot start {}", self.name))?;
+        let mut tally = Tally::default();
+        for line in child.stdout.take().into_iter().flat_map(|out| BufReader::new(out).split(b'\n')) {
+            let line = line.with_context(|| format!("cannot read what {} prints", self.name))?;
+            let line = String::from_utf8_lossy(&line);
+            tally.read(line.trim_end());
+            ui::say(line);
+        }
+        let good = child.wait().with_context(|| format!("cannot wait for {}", self.name))?.success();
+        Ok(self.judge(tally, good))
+    }
+
+    fn judge(&self, mut tally: Tally, good: bool) -> Tally {
+        match self.judge {
+            Judge::Status => return Tally::check(&self.name, good),
+            Judge::Harness => {}
+            Judge::Guest => {
+                if tally.passed + tally.failed == 0 {
+                    tally.fail(format!("{}: no test was run", self.name));
+                }
+                for _ in 0..std::mem::take(&mut tally.skipped) {
+                    tally.fail(format!("{}: a test was skipped", self.name));
+                }
+            }
+        }
+        if !good && tally.failed == 0 {
+            tally.fail(format!("{} did not end well", self.name));
+        }
+        tally
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn suite(judge: Judge) -> Suite {
+        Suite { name: "made up".to_owned(), command: Command::new("true"), judge }
+    }
+
+    fn tally(passed: u64, failed: u64, skipped: u64) -> Tally {
+        Tally { passed, failed, skipped, failures: Vec::new() }
+    }
+
+    #[test]
+    fn a_bad_end_is_a_failure_whatever_was_counted() {
+        for judge in [Judge::Status, Judge::Harness, Judge::Guest] {
+            assert_eq!(suite(judge).judge(tally(3, 0, 0), false).failed, 1, "{judge:?}");
+            assert!(suite(judge).judge(tally(3, 0, 0), true).is_good(), "{judge:?}");
+        }
+    }
+
+    #[test]
+    fn in_a_guest_skips_and_empty_runs_are_failures() {
+        assert_eq!(suite(Judge::Guest).judge(tally(3, 0, 2), true).failed, 2);
+        assert_eq!(suite(Judge::Guest).judge(tally(0, 0, 0), true).failed, 1);
+        assert_eq!(suite(Judge::Harness).judge(tally(3, 0, 2), true).skipped, 2);
+    }
+
+    #[test]
+    fn every_variant_of_the_lab_is_tested() {
+        let mut known = crate::lab::variants().unwrap();
+        let mut tested = VARIANTS.map(str::to_owned);
+        known.sort();
+        tested.sort();
+        assert_eq!(known, tested);
+    }
+}
