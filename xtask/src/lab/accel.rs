@@ -20,10 +20,16 @@ const PATIENCE: Duration = Duration::from_secs(12);
 
 /// The fastest accelerator that works here.
 pub(super) fn best(stage: &Stage<'_>, kernel: &Kernel) -> Result<Accel> {
-    if OpenOptions::new().read(true).write(true).open("/dev/kvm").is_err() {
+    if OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open("/dev/kvm")
+        .is_err()
+    {
         return Ok(Accel::Tcg);
     }
-    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").context("cannot tell which boot this is")?;
+    let boot =
+        fs::read_to_string("/proc/sys/kernel/random/boot_id").context("cannot tell which boot this is")?;
     let answer = stage.cache.folder("kvm")?.join(boot.trim());
     let works = match fs::read_to_string(&answer).as_deref() {
         Ok("works") => true,
@@ -56,10 +62,17 @@ fn try_boot(stage: &Stage<'_>, kernel: &Kernel) -> Result<bool> {
         limit: PATIENCE,
         mode: Mode::Run,
     };
-    let sinks = Sinks { stdout: &mut io::sink(), stderr: &mut io::sink() };
+    let sinks = Sinks {
+        stdout: &mut io::sink(),
+        stderr: &mut io::sink(),
+    };
     let outcome = guest::run(&scratch, kernel, Accel::Kvm, &job, sinks)?;
     let works = outcome.status() == 0;
-    step.note(if works { "yes" } else { "no; the lab runs on QEMU's translator" });
+    step.note(if works {
+        "yes"
+    } else {
+        "no; the lab runs on QEMU's translator"
+    });
     step.done();
     Ok(works)
 }

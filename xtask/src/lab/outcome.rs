@@ -54,7 +54,10 @@ impl Outcome {
             Ending::NotReady(reason) => lines.push(format!("lab: the guest failed: {reason}")),
             Ending::Died => lines.push("lab: the guest ended without a verdict".to_owned()),
             Ending::TimedOut(limit) => {
-                lines.push(format!("lab: the time limit of {} s is over; the guest was stopped", limit.as_secs()));
+                lines.push(format!(
+                    "lab: the time limit of {} s is over; the guest was stopped",
+                    limit.as_secs()
+                ));
             }
         }
         if !self.findings.is_empty() {
@@ -68,7 +71,11 @@ impl Outcome {
         if !matches!(self.ending, Ending::Status(_)) {
             lines.extend(self.qemu.lines().map(|line| format!("  qemu: {line}")));
             lines.push(format!("lab: the last {TAIL} lines of the guest's console:"));
-            lines.extend(tool::tail(&self.console, TAIL).iter().map(|line| format!("  | {}", line.trim_end())));
+            lines.extend(
+                tool::tail(&self.console, TAIL)
+                    .iter()
+                    .map(|line| format!("  | {}", line.trim_end())),
+            );
         }
         lines
     }
@@ -80,7 +87,12 @@ mod tests {
     use super::*;
 
     fn outcome(ending: Ending, console: &str) -> Outcome {
-        Outcome { ending, findings: console::judge(console), console: console.to_owned(), qemu: String::new() }
+        Outcome {
+            ending,
+            findings: console::judge(console),
+            console: console.to_owned(),
+            qemu: String::new(),
+        }
     }
 
     #[test]

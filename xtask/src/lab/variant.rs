@@ -45,12 +45,14 @@ impl Variant {
     pub(crate) fn load(name: &str) -> Result<Self> {
         if !names()?.iter().any(|known| known == name) {
             let known = names()?.join(", ");
-            return Err(anyhow!("the lab has no kernel variant {name:?}; there are: {known}"));
+            return Err(anyhow!(
+                "the lab has no kernel variant {name:?}; there are: {known}"
+            ));
         }
         let path = folder().join(format!("{name}.json"));
         let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-        let mut variant: Self =
-            serde_json::from_str(&text).with_context(|| format!("{} is no kernel variant", path.display()))?;
+        let mut variant: Self = serde_json::from_str(&text)
+            .with_context(|| format!("{} is no kernel variant", path.display()))?;
         name.clone_into(&mut variant.name);
         Ok(variant)
     }
@@ -60,8 +62,12 @@ impl Recipe {
     /// Names and contents of the patches.
     pub(crate) fn patches(&self) -> Result<Vec<(&str, Vec<u8>)>> {
         let dir = workspace::root().join("lab/patches");
-        let read = |name: &String| fs::read(dir.join(name)).with_context(|| format!("cannot read patch {name}"));
-        self.patches.iter().map(|name| Ok((name.as_str(), read(name)?))).collect()
+        let read =
+            |name: &String| fs::read(dir.join(name)).with_context(|| format!("cannot read patch {name}"));
+        self.patches
+            .iter()
+            .map(|name| Ok((name.as_str(), read(name)?)))
+            .collect()
     }
 }
 
