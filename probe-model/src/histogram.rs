@@ -34,8 +34,8 @@ pub struct Histogram {
 pub enum Quantile {
     /// No values.
     None,
-    /// This value, or less by at most the width of its bucket (1/2^g of the value).
-    Within(u64),
+    /// Between these, both included: a bucket, at most 1/2^g of the value wide.
+    Within(u64, u64),
     /// This very value.
     Exact(u64),
     /// Beyond the range of the buckets: at least this.
@@ -43,11 +43,19 @@ pub enum Quantile {
 }
 
 impl Quantile {
-    /// The number, whatever is known of it.
-    pub fn value(self) -> Option<u64> {
+    /// The upper bound: for what should be small (HdrHistogram's own choice).
+    pub fn upper(self) -> Option<u64> {
         match self {
             Self::None => None,
-            Self::Within(value) | Self::Exact(value) | Self::AtLeast(value) => Some(value),
+            Self::Within(_, value) | Self::Exact(value) | Self::AtLeast(value) => Some(value),
+        }
+    }
+
+    /// The lower bound: for what should be large, and for whole pages, which begin buckets.
+    pub fn lower(self) -> Option<u64> {
+        match self {
+            Self::None => None,
+            Self::Within(value, _) | Self::Exact(value) | Self::AtLeast(value) => Some(value),
         }
     }
 }
@@ -97,7 +105,7 @@ impl Histogram {
         self.count == 0
     }
 
-    /// Relative width of a bucket: a percentile lies at most this share above the true value.
+    /// Relative width of a bucket: a percentile's bounds lie at most this share from the true value.
     pub fn relative_error(&self) -> f64 {
         1.0 / f64::from(1u32 << self.g)
     }
@@ -125,8 +133,12 @@ impl Histogram {
         for (&index, &count) in &self.buckets {
             seen += count;
             if seen >= rank {
-                let highest = self.scheme().highest(index as usize);
-                return Quantile::Within(self.max.map_or(highest, |max| max.min(highest)));
+                let index = index as usize;
+                let (low, high) = (self.scheme().lowest(index), self.scheme().highest(index));
+                return Quantile::Within(
+                    self.min.map_or(low, |min| min.max(low)),
+                    self.max.map_or(high, |max| max.min(high)),
+                );
             }
         }
         Quantile::AtLeast(1 << self.bits)
@@ -239,7 +251,7 @@ mod tests {
     fn saturated_values_are_never_a_plausible_maximum() {
         let histogram = filled(LATENCY, &[5, 1 << 40]);
         assert_eq!(histogram.saturated, 1);
-        assert_eq!(histogram.quantile(0.5), Quantile::Within(5));
+        assert_eq!(histogram.quantile(0.5), Quantile::Within(5, 5));
         assert_eq!(histogram.quantile(1.0), Quantile::AtLeast(1 << 38));
         assert_eq!(histogram.largest(), Quantile::Exact(1 << 40));
     }
@@ -254,7 +266,7 @@ mod tests {
         assert_eq!((window.min, window.max), (Some(5), None));
         assert_eq!(
             window.largest(),
-            Quantile::Within(LATENCY.highest(LATENCY.index(600)))
+            Quantile::Within(600, 603)
         );
     }
 
@@ -265,7 +277,7 @@ mod tests {
         ) {
             let histogram = filled(LATENCY, &values);
             let expected = histogram.to_hdr().unwrap().value_at_quantile(q);
-            let ours = histogram.quantile(q).value().unwrap();
+            let ours = histogram.quantile(q).upper().unwrap();
             prop_assert_eq!(ours, expected.min(*values.iter().max().unwrap()));
         }
 
@@ -277,8 +289,11 @@ mod tests {
             values.sort_unstable();
             let rank = ((q * values.len() as f64).ceil() as usize).clamp(1, values.len());
             let truth = values[rank - 1] as f64;
-            let ours = histogram.quantile(q).value().unwrap() as f64;
-            prop_assert!(ours >= truth && ours <= truth * (1.0 + histogram.relative_error()));
+            let quantile = histogram.quantile(q);
+            let (low, high) = (quantile.lower().unwrap() as f64, quantile.upper().unwrap() as f64);
+            prop_assert!(low <= truth && truth <= high);
+            prop_assert!(high <= truth * (1.0 + histogram.relative_error()));
+            prop_assert!(low >= truth * (1.0 - histogram.relative_error()));
         }
 
         #[test]

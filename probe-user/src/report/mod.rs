@@ -8,7 +8,7 @@ mod text;
 use std::collections::BTreeMap;
 
 use probe_model::errno;
-use probe_model::histogram::Histogram;
+use probe_model::histogram::{Histogram, Quantile};
 use probe_model::loss::{Balance, Cause, Flow};
 use probe_model::sample::{Calls, Scans};
 use serde::Serialize;
@@ -42,7 +42,8 @@ pub struct Report {
     pub complete: bool,
 }
 
-/// A distribution in figures. Percentiles are upper bounds, at most `relative_error` too high.
+/// A distribution in figures. A percentile is a bound, at most `relative_error` from the true value:
+/// latencies are rounded up and lengths down, so neither flatters.
 #[derive(Debug, Serialize)]
 pub struct Figures {
     pub count: u64,
@@ -110,8 +111,18 @@ pub struct BalanceReport {
 }
 
 impl Figures {
-    fn of(histogram: &Histogram) -> Self {
-        let quantile = |q| histogram.quantile(q).value();
+    /// Percentiles of what should be small: upper bounds.
+    fn of_latency(histogram: &Histogram) -> Self {
+        Self::of(histogram, Quantile::upper)
+    }
+
+    /// Percentiles of what should be large: lower bounds, exact for whole pages up to 255 of them.
+    fn of_length(histogram: &Histogram) -> Self {
+        Self::of(histogram, Quantile::lower)
+    }
+
+    fn of(histogram: &Histogram, bound: fn(Quantile) -> Option<u64>) -> Self {
+        let quantile = |q| bound(histogram.quantile(q));
         Self {
             count: histogram.count,
             sum: histogram.sum,
@@ -120,7 +131,7 @@ impl Figures {
             p90: quantile(0.9),
             p99: quantile(0.99),
             p999: quantile(0.999),
-            max: histogram.largest().value(),
+            max: bound(histogram.largest()),
             saturated: histogram.saturated,
             relative_error: histogram.relative_error(),
         }
@@ -163,8 +174,8 @@ fn open_calls_agree(recording: &Recording) -> bool {
 fn calls_of(calls: &Calls) -> CallsReport {
     CallsReport {
         calls: calls.count(),
-        ok: Figures::of(&calls.ok),
-        failed: Figures::of(&calls.failed),
+        ok: Figures::of_latency(&calls.ok),
+        failed: Figures::of_latency(&calls.failed),
         errors: named(&calls.errors),
     }
 }
@@ -175,16 +186,16 @@ fn scans_of(scans: &Scans) -> ScansReport {
     let class = |(&class, histogram): (&u32, &Histogram)| ScanLength {
         from: 1 << class,
         to: (last != Some(class) || longest != Some(class)).then(|| (2 << class) - 1),
-        latency: Figures::of(histogram),
+        latency: Figures::of_latency(histogram),
     };
     ScansReport {
         calls: scans.count(),
-        ok: scans.latency().as_ref().map(Figures::of),
-        failed: Figures::of(&scans.failed),
+        ok: scans.latency().as_ref().map(Figures::of_latency),
+        failed: Figures::of_latency(&scans.failed),
         errors: named(&scans.errors),
-        pages: Figures::of(&scans.pages),
+        pages: Figures::of_length(&scans.pages),
         by_scan_length: scans.ok.iter().map(class).collect(),
-        runs: scans.runs.iter().map(|(stop, runs)| (stop.clone(), Figures::of(runs))).collect(),
+        runs: scans.runs.iter().map(|(stop, runs)| (stop.clone(), Figures::of_length(runs))).collect(),
     }
 }
 
