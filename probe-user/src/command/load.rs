@@ -1,7 +1,7 @@
 //! `iovascope load`: arguments to a plan, signals to a flag, the result to stdout or a file.
 
-use std::fs::OpenOptions;
-use std::io::{self, Write as _};
+use std::fs::{File, OpenOptions};
+use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
@@ -28,14 +28,27 @@ pub(super) fn run(args: LoadArgs) -> anyhow::Result<Status> {
             .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&stop)))
             .with_context(|| format!("watching for signal {signal}"))?;
     }
-    let report = match workload::run(&plan(args)?, &stop) {
+    let plan = plan(args)?;
+    // Before the run: a file that cannot be made should not cost one.
+    let file = output.as_deref().map(create).transpose()?;
+    let report = match workload::run(&plan, &stop) {
         Ok(report) => report,
-        Err(WorkloadError::CannotRun(cannot)) => return Err(cannot.into()),
-        Err(other) => return Err(other.into()),
+        Err(error) => {
+            if let Some(path) = &output {
+                // Empty and ours; should it stay, the error that follows says why it is empty.
+                let _ = std::fs::remove_file(path);
+            }
+            return Err(match error {
+                WorkloadError::CannotRun(cannot) => cannot.into(),
+                other => other.into(),
+            });
+        }
     };
-    match &output {
-        Some(path) => write_file(path, &report)?,
-        None => write_stdout(format, &report)?,
+    match (file, &output) {
+        (Some(file), Some(path)) => {
+            write_json(file, &report).with_context(|| format!("writing the result to {}", path.display()))?;
+        }
+        _ => write_stdout(format, &report)?,
     }
     Ok(if report.holds() {
         Status::Ok
@@ -79,23 +92,27 @@ fn write_stdout(format: LoadFormat, report: &Report) -> anyhow::Result<()> {
     let mut out = io::stdout().lock();
     match format {
         LoadFormat::Text => report.write_text(&mut out),
-        LoadFormat::Json => {
-            serde_json::to_writer_pretty(&mut out, report)?;
-            writeln!(out)
-        }
+        LoadFormat::Json => write_json(out, report),
     }
     .context("writing the result to stdout")
 }
 
+fn write_json(mut out: impl io::Write, report: &Report) -> io::Result<()> {
+    serde_json::to_writer_pretty(&mut out, report)?;
+    writeln!(out)
+}
+
 /// A new file, for its owner alone: a root process must not write through what another user put there.
-fn write_file(path: &Path, report: &Report) -> anyhow::Result<()> {
-    let what = || format!("writing the result to {} (it must not exist yet)", path.display());
-    let mut file = OpenOptions::new()
+fn create(path: &Path) -> anyhow::Result<File> {
+    OpenOptions::new()
         .write(true)
         .create_new(true)
         .mode(0o600)
         .open(path)
-        .with_context(what)?;
-    serde_json::to_writer_pretty(&mut file, report).with_context(what)?;
-    writeln!(file).with_context(what)
+        .with_context(|| {
+            format!(
+                "creating {} for the result (it must not exist yet)",
+                path.display()
+            )
+        })
 }

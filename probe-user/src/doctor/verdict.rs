@@ -94,13 +94,16 @@ pub fn record(machine: &Machine) -> Verdict {
             "boot with lockdown=integrity or without lockdown",
         ));
     }
-    for capability in [Capability::Bpf, Capability::Perfmon] {
-        if !machine.may(capability) {
-            obstacles.push(obstacle(
-                &format!("{} is missing", capability.name()),
-                "run as root, or give the process CAP_BPF and CAP_PERFMON",
-            ));
-        }
+    let lacking: Vec<&str> = [Capability::Bpf, Capability::Perfmon]
+        .into_iter()
+        .filter(|capability| !machine.may(*capability))
+        .map(Capability::name)
+        .collect();
+    if !lacking.is_empty() {
+        obstacles.push(obstacle(
+            &format!("{} not held", lacking.join(" and ")),
+            "run as root, or give the process CAP_BPF and CAP_PERFMON",
+        ));
     }
     if obstacles.is_empty() && ways(machine).is_empty() {
         for way in Way::ALL {
@@ -306,7 +309,7 @@ fn trampoline_obstacles(machine: &Machine) -> Vec<Obstacle> {
     if machine.presence == Presence::Module && !machine.may(Capability::SysAdmin) {
         obstacles.push(obstacle(
             "iommufd is a module, and naming its BTF to the kernel needs CAP_SYS_ADMIN",
-            "give the process CAP_SYS_ADMIN, or use kprobe",
+            "give the process CAP_SYS_ADMIN",
         ));
     }
     obstacles

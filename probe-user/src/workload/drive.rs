@@ -354,6 +354,26 @@ fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
+impl Step {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Returned => "returned",
+            Self::Page => "page",
+            Self::Huge => "huge",
+        }
+    }
+}
+
+impl Ended {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Count => "its count",
+            Self::Duration => "its duration",
+            Self::Interrupted => "a signal",
+        }
+    }
+}
+
 impl std::str::FromStr for Cap {
     type Err = super::quantity::QuantityError;
 

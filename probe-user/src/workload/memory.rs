@@ -40,7 +40,7 @@ pub enum MemoryError {
     Read { path: PathBuf, source: io::Error },
     #[error("{}: no `{field}` line", path.display())]
     Field { path: PathBuf, field: &'static str },
-    #[error("mapping {size} of {memory:?} memory: {source}")]
+    #[error("mapping {size} of {} memory: {source}", memory.name())]
     Map {
         memory: Memory,
         size: Bytes,
@@ -97,6 +97,14 @@ impl MemInfo {
 }
 
 impl Memory {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Anon => "anon",
+            Self::Hugetlb => "hugetlb",
+            Self::Fragmented => "fragmented",
+        }
+    }
+
     /// The unit the buffer's size is rounded up to.
     fn unit(self, info: &MemInfo, page: PageSize) -> u64 {
         match self {
@@ -116,9 +124,15 @@ pub fn prepare(
 ) -> Result<Region, MemoryError> {
     let unit = memory.unit(info, page);
     let size = size.round_up(unit).ok_or(MemoryError::TooLarge(size))?;
-    let limit = pin_limit.unwrap_or_else(|| info.default_pin_limit());
     // Memory of the huge page pool is set aside already: it does not come out of MemAvailable.
-    if (memory != Memory::Hugetlb || pin_limit.is_some()) && size > limit {
+    // Other memory beyond that would call for the OOM killer, whatever limit was given.
+    let limit = match memory {
+        Memory::Hugetlb => pin_limit.unwrap_or(Bytes(u64::MAX)),
+        _ => pin_limit
+            .unwrap_or_else(|| info.default_pin_limit())
+            .min(info.available),
+    };
+    if size > limit {
         return Err(MemoryError::PinLimit { size, limit });
     }
     if memory == Memory::Hugetlb {

@@ -154,15 +154,20 @@ impl Report {
         writeln!(out, "abi       {}", self.abi.describe())?;
         writeln!(
             out,
-            "mapping   {} of {:?} memory at IOVA {}, cap {}, step {:?}, {} thread(s)",
-            plan.size_bytes, plan.memory, plan.iova, plan.cap, plan.step, plan.threads
+            "mapping   {} of {} memory at IOVA {}, cap {}, step {}, {} thread(s)",
+            plan.size_bytes,
+            plan.memory.name(),
+            plan.iova,
+            plan.cap,
+            plan.step.name(),
+            plan.threads
         )?;
         writeln!(
             out,
-            "rate      {:.0} calls/s over {:.3} s, ended by {:?}",
+            "rate      {:.0} calls/s over {:.3} s, ended by {}",
             self.calls_per_second,
             self.elapsed_ns as f64 / 1e9,
-            self.ended
+            self.ended.name()
         )?;
         writeln!(out, "\n{:<24}{:<12}{:>12}", "ioctl", "outcome", "count")?;
         for row in &self.ioctls {

@@ -51,7 +51,9 @@ impl Session {
             attached: false,
             mapped: None,
         };
-        opened.bind(&session.iommufd)?;
+        opened
+            .bind(&session.iommufd)
+            .map_err(|error| bind_error(device, error))?;
         let device = session.device.insert(opened);
         let ioas = *session.ioas.insert(session.iommufd.ioas_alloc()?);
         device.attach(ioas)?;
@@ -65,7 +67,7 @@ impl Session {
             Some(ioas) => ioas,
             None => *self.ioas.insert(self.iommufd.ioas_alloc()?),
         };
-        self.iommufd.ioas_map(ioas, start, &region)?;
+        self.iommufd.ioas_map(ioas, start, &region).map_err(map_error)?;
         let size = Bytes(region.len() as u64);
         self.mapped = Some((ioas, start, region));
         Ok(Target { ioas, start, size })
@@ -112,6 +114,40 @@ impl Drop for Session {
 /// `/dev/iommu` for this process.
 pub fn open_iommufd(path: &Path) -> Result<Iommufd, SessionError> {
     Iommufd::open(path).map_err(|source| open_error(path, source))
+}
+
+/// The two refusals of a bind that are the user's to solve (`vfio_df_ioctl_bind_iommufd`, Linux 7.3).
+fn bind_error(path: &Path, error: IoctlError) -> SessionError {
+    let cannot = |why: &str, remedy: &str| {
+        SessionError::CannotRun(CannotRun {
+            what: format!("cannot bind {}", path.display()),
+            why: format!("{why} ({error})"),
+            remedy: remedy.to_owned(),
+        })
+    };
+    match error.errno {
+        Errno::INVAL | Errno::BUSY => cannot(
+            "another process holds the device",
+            "stop that process, or choose another device with --device",
+        ),
+        Errno::NOTTY => cannot("it is no VFIO device", "name a node under /dev/vfio/devices"),
+        _ => SessionError::Ioctl(error),
+    }
+}
+
+/// Without `CAP_IPC_LOCK` what is pinned counts against `RLIMIT_MEMLOCK` (`pages.c`, Linux 7.3).
+fn map_error(error: IoctlError) -> SessionError {
+    if error.errno != Errno::NOMEM {
+        return SessionError::Ioctl(error);
+    }
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Memlock).current;
+    let limit = limit.map_or_else(|| "unlimited".to_owned(), |bytes| Bytes(bytes).to_string());
+    SessionError::CannotRun(CannotRun {
+        what: "cannot pin the buffer".to_owned(),
+        why: format!("{error}: RLIMIT_MEMLOCK is {limit}, or memory ran out"),
+        remedy: "give the process CAP_IPC_LOCK, raise the limit (`ulimit -l`), or take a smaller --size"
+            .to_owned(),
+    })
 }
 
 fn open_error(path: &Path, source: io::Error) -> SessionError {

@@ -14,8 +14,6 @@ use super::outcome::{Command, Ledger, Outcome};
 const SIGNIFICANT_DIGITS: u8 = 2;
 /// An hour in ns. A longer call is counted as beyond the range, never shown as a plausible maximum.
 const LATENCY_RANGE_NS: u64 = 3_600_000_000_000;
-/// Runs cannot exceed the address space.
-const RUN_RANGE_BYTES: u64 = 1 << 52;
 
 /// A distribution whose count, sum, minimum and maximum are exact beside it.
 #[derive(Debug, Clone)]
@@ -143,12 +141,59 @@ impl Distribution {
     }
 }
 
+/// Run lengths, exact: a bucket's bound instead of 4096 would be a length no run can have. Whole pages
+/// plus a first part: there are as many distinct ones as the mapping has pages, at most.
+#[derive(Debug, Clone, Default)]
+pub struct Runs(BTreeMap<u64, u64>);
+
+impl Runs {
+    fn record(&mut self, bytes: u64, count: u64) {
+        *self.0.entry(bytes).or_default() += count;
+    }
+
+    /// As of a distribution, each distinct length a bucket of its own.
+    pub fn summary(&self) -> Option<Summary> {
+        let (&min, &max) = (self.0.keys().next()?, self.0.keys().next_back()?);
+        let count = self.0.values().sum();
+        let sum: u128 = self
+            .0
+            .iter()
+            .map(|(&bytes, &count)| u128::from(bytes) * u128::from(count))
+            .sum();
+        let quantile = |quantile: f64| {
+            let rank = (quantile * count as f64).ceil();
+            let mut seen = 0;
+            let reaches = |(_, count): &(&u64, &u64)| {
+                seen += **count;
+                seen as f64 >= rank
+            };
+            self.0.iter().find(reaches).map_or(max, |(&bytes, _)| bytes)
+        };
+        Some(Summary {
+            count,
+            sum: u64::try_from(sum).unwrap_or(u64::MAX),
+            min,
+            p50: quantile(0.5),
+            p90: quantile(0.9),
+            p99: quantile(0.99),
+            p999: quantile(0.999),
+            max,
+            beyond_range: 0,
+            buckets: self
+                .0
+                .iter()
+                .map(|(&bytes, &count)| (bytes, bytes, count))
+                .collect(),
+        })
+    }
+}
+
 /// What one thread saw.
 #[derive(Debug, Clone)]
 pub struct Tally {
     pub ok_ns: Distribution,
     pub failed_ns: Distribution,
-    pub run_bytes: Distribution,
+    pub run_bytes: Runs,
     /// Successful calls whose run was exactly as long as asked for.
     pub capped: u64,
     /// Few distinct errnos: a map costs nothing beside a failed system call.
@@ -160,7 +205,7 @@ impl Tally {
         Ok(Self {
             ok_ns: Distribution::new(LATENCY_RANGE_NS)?,
             failed_ns: Distribution::new(LATENCY_RANGE_NS)?,
-            run_bytes: Distribution::new(RUN_RANGE_BYTES)?,
+            run_bytes: Runs::default(),
             capped: 0,
             failures: BTreeMap::new(),
         })
@@ -171,7 +216,7 @@ impl Tally {
         match result {
             Ok(answer) => {
                 self.ok_ns.record(ns);
-                self.run_bytes.record(answer.length);
+                self.run_bytes.record(answer.length, 1);
                 self.capped += u64::from(answer.length == length);
             }
             Err(errno) => {
@@ -184,7 +229,9 @@ impl Tally {
     pub fn merge(&mut self, other: &Self) {
         self.ok_ns.merge(&other.ok_ns);
         self.failed_ns.merge(&other.failed_ns);
-        self.run_bytes.merge(&other.run_bytes);
+        for (&bytes, &count) in &other.run_bytes.0 {
+            self.run_bytes.record(bytes, count);
+        }
         self.capped += other.capped;
         for (errno, count) in &other.failures {
             *self.failures.entry(*errno).or_default() += count;
@@ -244,6 +291,26 @@ mod tests {
             (10, 1_000_000, 1_000_000)
         );
         assert_eq!(summary.beyond_range, 1);
+    }
+
+    #[test]
+    fn runs_are_exact_to_the_byte() {
+        let mut runs = Runs::default();
+        assert!(runs.summary().is_none());
+        runs.record(4096, 98);
+        runs.record(67_108_864, 1);
+        runs.record(3000, 1);
+        let summary = runs.summary().expect("recorded");
+        assert_eq!((summary.count, summary.sum), (100, 98 * 4096 + 67_108_864 + 3000));
+        assert_eq!(
+            (summary.min, summary.p50, summary.p99, summary.max),
+            (3000, 4096, 4096, 67_108_864)
+        );
+        assert_eq!(summary.p999, 67_108_864);
+        assert_eq!(
+            summary.buckets,
+            [(3000, 3000, 1), (4096, 4096, 98), (67_108_864, 67_108_864, 1)]
+        );
     }
 
     #[test]
