@@ -27,8 +27,14 @@ pub enum Command {
     /// Sum a recording up.
     Report(ReportArgs),
     /// Drive GET_PA: bind a no-IOMMU device, map memory, query it, clean up.
+    ///
+    /// Binding resets the device. Exit status 1 where --verify finds a difference, 3 where this machine
+    /// has no GET_PA, no such device, or not the rights.
     Load(LoadArgs),
     /// Say whether this machine (or a kernel image) can be observed, and if not what to do.
+    ///
+    /// Exit status 0 when this machine can record, or that kernel will do; 3 when not; 1 when the file
+    /// cannot tell.
     Doctor(DoctorArgs),
 }
 
@@ -93,7 +99,6 @@ fn parse_interval(text: &str) -> Result<Duration, String> {
     Ok(interval)
 }
 
-/// The device is reset when the driver binds it, and again when it lets go.
 #[derive(Debug, Args)]
 pub struct LoadArgs {
     /// VFIO node to drive, such as /dev/vfio/devices/noiommu-vfio0 [default: the first one found]
@@ -189,7 +194,6 @@ fn parse_threads(text: &str) -> Result<NonZeroU64, String> {
         .ok_or_else(|| format!("`{text}` is not a number from 1 to {MOST_THREADS}"))
 }
 
-/// Exit status 0 when this machine can record, 3 when it cannot.
 #[derive(Debug, Args)]
 pub struct DoctorArgs {
     /// Look at a kernel instead of this machine: vmlinux, vmlinuz, or iommufd.ko, packed or not
