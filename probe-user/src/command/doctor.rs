@@ -23,11 +23,7 @@ pub(super) fn run(args: &DoctorArgs) -> anyhow::Result<Status> {
     }
     let diagnosis = doctor::diagnose(&Host::default());
     write(args, &diagnosis, |out| diagnosis.write_text(out))?;
-    Ok(if diagnosis.record.able {
-        Status::Ok
-    } else {
-        Status::CannotRun
-    })
+    Ok(if diagnosis.record.able { Status::Ok } else { Status::CannotRun })
 }
 
 fn write(
@@ -37,9 +33,7 @@ fn write(
 ) -> anyhow::Result<()> {
     let mut out = io::stdout().lock();
     let written = if args.json {
-        serde_json::to_writer_pretty(&mut out, value)
-            .map_err(Into::into)
-            .and_then(|()| writeln!(out))
+        serde_json::to_writer_pretty(&mut out, value).map_err(Into::into).and_then(|()| writeln!(out))
     } else {
         text(&mut out)
     };

@@ -50,27 +50,16 @@ pub(super) fn run(args: LoadArgs) -> anyhow::Result<Status> {
         }
         _ => write_stdout(format, &report)?,
     }
-    Ok(if report.holds() {
-        Status::Ok
-    } else {
-        Status::Failed
-    })
+    Ok(if report.holds() { Status::Ok } else { Status::Failed })
 }
 
 fn plan(args: LoadArgs) -> anyhow::Result<Plan> {
     if args.show_addresses && !args.verify {
         return Err(Usage("--show-addresses shows what --verify finds; give both".to_owned()).into());
     }
-    let addresses = if args.show_addresses {
-        Addresses::Show
-    } else {
-        Addresses::Hide
-    };
+    let addresses = if args.show_addresses { Addresses::Show } else { Addresses::Hide };
     let limit = match (args.count, args.duration) {
-        (None, None) => Limit {
-            count: Some(LoadArgs::DEFAULT_COUNT),
-            duration: None,
-        },
+        (None, None) => Limit { count: Some(LoadArgs::DEFAULT_COUNT), duration: None },
         (count, duration) => Limit { count, duration },
     };
     Ok(Plan {
@@ -109,10 +98,5 @@ fn create(path: &Path) -> anyhow::Result<File> {
         .create_new(true)
         .mode(0o600)
         .open(path)
-        .with_context(|| {
-            format!(
-                "creating {} for the result (it must not exist yet)",
-                path.display()
-            )
-        })
+        .with_context(|| format!("creating {} for the result (it must not exist yet)", path.display()))
 }

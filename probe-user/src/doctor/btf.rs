@@ -36,9 +36,7 @@ impl<'a> Btf<'a> {
         let section = |offset, length, what| {
             let start = header.checked_add(offset).ok_or(BtfError::Truncated(what))?;
             let end = start.checked_add(length).ok_or(BtfError::Truncated(what))?;
-            bytes
-                .get(start as usize..end as usize)
-                .ok_or(BtfError::Truncated(what))
+            bytes.get(start as usize..end as usize).ok_or(BtfError::Truncated(what))
         };
         Ok(Self {
             types: section(field(8)?, field(12)?, "its types")?,
@@ -74,16 +72,12 @@ impl<'a> Btf<'a> {
 
     fn string_is(&self, offset: usize, wanted: &str) -> bool {
         let string = self.strings.get(offset..).unwrap_or_default();
-        string
-            .strip_prefix(wanted.as_bytes())
-            .is_some_and(|rest| rest.first() == Some(&0))
+        string.strip_prefix(wanted.as_bytes()).is_some_and(|rest| rest.first() == Some(&0))
     }
 
     /// Whether any string is exactly `name`: for enumerators, whose owner does not matter.
     pub fn has_string(&self, name: &str) -> bool {
-        self.strings
-            .split(|byte| *byte == 0)
-            .any(|string| string == name.as_bytes())
+        self.strings.split(|byte| *byte == 0).any(|string| string == name.as_bytes())
     }
 }
 
@@ -105,10 +99,7 @@ fn trailing_bytes(kind: u32, members: usize) -> Result<usize, BtfError> {
 }
 
 fn word(bytes: &[u8], offset: usize) -> Option<u32> {
-    bytes
-        .get(offset..)?
-        .first_chunk()
-        .map(|word| u32::from_le_bytes(*word))
+    bytes.get(offset..)?.first_chunk().map(|word| u32::from_le_bytes(*word))
 }
 
 /// A blob with one prototype and `functions`, for this crate's tests.
@@ -127,10 +118,8 @@ pub(super) fn blob(functions: &[&str], base_strings: usize) -> Vec<u8> {
     let mut bytes = Vec::new();
     bytes.extend(MAGIC.to_le_bytes());
     bytes.extend([1, 0]);
-    let (types_len, strings_len) = (
-        u32::try_from(types.len()).unwrap(),
-        u32::try_from(strings.len()).unwrap(),
-    );
+    let (types_len, strings_len) =
+        (u32::try_from(types.len()).unwrap(), u32::try_from(strings.len()).unwrap());
     for word in [24, 0, types_len, types_len, strings_len] {
         bytes.extend(word.to_le_bytes());
     }
@@ -149,12 +138,7 @@ mod tests {
     fn functions_are_found_by_their_whole_name() {
         let bytes = blob(&["iopt_get_phys", "iommufd_fops_ioctl_not", "main"], 0);
         let btf = Btf::parse(&bytes).expect("good");
-        assert!(
-            btf.functions(None, &WANTED)
-                .expect("good")
-                .into_iter()
-                .eq(["iopt_get_phys"])
-        );
+        assert!(btf.functions(None, &WANTED).expect("good").into_iter().eq(["iopt_get_phys"]));
         assert!(btf.has_string("main") && !btf.has_string("mai"));
     }
 
@@ -164,12 +148,7 @@ mod tests {
         let kernel = Btf::parse(&kernel).expect("good");
         let module = blob(&["iopt_get_phys"], kernel.strings.len());
         let module = Btf::parse(&module).expect("good");
-        assert!(
-            module
-                .functions(Some(&kernel), &WANTED)
-                .expect("good")
-                .contains("iopt_get_phys")
-        );
+        assert!(module.functions(Some(&kernel), &WANTED).expect("good").contains("iopt_get_phys"));
         assert!(module.functions(None, &WANTED).expect("good").is_empty());
     }
 

@@ -72,12 +72,7 @@ pub fn all(machine: &Machine) -> Vec<Check> {
 }
 
 fn check(name: &'static str, need: Need, state: State, finding: impl Into<String>) -> Check {
-    Check {
-        name,
-        need,
-        state,
-        finding: finding.into(),
-    }
+    Check { name, need, state, finding: finding.into() }
 }
 
 /// What `way` lacks is missing only where no other way is open.
@@ -88,16 +83,11 @@ fn lacking(machine: &Machine, way: Way) -> State {
 
 fn kernel(machine: &Machine) -> Check {
     let release = &machine.release;
-    let mut numbers = release
-        .split(|c: char| !c.is_ascii_digit())
-        .map(str::parse::<u32>);
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse::<u32>);
     match (numbers.next(), numbers.next()) {
-        (Some(Ok(major)), Some(Ok(minor))) if (major, minor) >= (7, 3) => check(
-            "kernel",
-            Need::Both,
-            State::Ok,
-            format!("Linux {release}; GET_PA came with 7.3"),
-        ),
+        (Some(Ok(major)), Some(Ok(minor))) if (major, minor) >= (7, 3) => {
+            check("kernel", Need::Both, State::Ok, format!("Linux {release}; GET_PA came with 7.3"))
+        }
         (Some(Ok(_)), Some(Ok(_))) => check(
             "kernel",
             Need::Both,
@@ -118,30 +108,17 @@ fn iommufd(machine: &Machine) -> Check {
         Presence::NotBuilt => (State::Missing, "this kernel is built without CONFIG_IOMMUFD"),
         Presence::Absent => (State::Missing, "not in the kernel, and no module of it was found"),
     };
-    let node = if machine.findings.iommufd_node {
-        ""
-    } else {
-        "; there is no /dev/iommu"
-    };
+    let node = if machine.findings.iommufd_node { "" } else { "; there is no /dev/iommu" };
     check("iommufd", Need::Both, state, format!("{finding}{node}"))
 }
 
 fn symbols(machine: &Machine) -> Vec<Check> {
     let Some(symbols) = &machine.symbols else {
-        return vec![check(
-            "symbols",
-            Need::Record,
-            State::Unknown,
-            "/proc/kallsyms cannot be read",
-        )];
+        return vec![check("symbols", Need::Record, State::Unknown, "/proc/kallsyms cannot be read")];
     };
     [(DISPATCH, &symbols.dispatch), (GET_PHYS, &symbols.get_phys)]
         .map(|(name, symbol)| {
-            let state = if symbol.count > 0 {
-                State::Ok
-            } else {
-                State::Missing
-            };
+            let state = if symbol.count > 0 { State::Ok } else { State::Missing };
             check(name, Need::Record, state, describe(symbol))
         })
         .into()
@@ -182,20 +159,12 @@ fn capability(machine: &Machine, capability: Capability, need: Need) -> Check {
 fn sys_admin(machine: &Machine) -> Check {
     let name = Capability::SysAdmin.name();
     let Some(held) = machine.capabilities else {
-        return check(
-            name,
-            Need::Record,
-            State::Unknown,
-            "/proc/self/status cannot be read",
-        );
+        return check(name, Need::Record, State::Unknown, "/proc/self/status cannot be read");
     };
     if held.has(Capability::SysAdmin) {
         return check(name, Need::Record, State::Ok, "held");
     }
-    let shut = verdict::record(machine)
-        .obstacles
-        .iter()
-        .any(|obstacle| obstacle.why.contains(name));
+    let shut = verdict::record(machine).obstacles.iter().any(|obstacle| obstacle.why.contains(name));
     let state = if shut { State::Missing } else { State::NotNeeded };
     check(
         name,
@@ -218,12 +187,9 @@ fn btf(machine: &Machine) -> Check {
     let facts = machine.btf;
     let module = machine.presence == Presence::Module;
     match (facts.vmlinux, module && !facts.iommufd, facts.functions) {
-        (false, ..) => check(
-            "BTF",
-            Need::Record,
-            lacking(machine, Way::Fentry),
-            "no /sys/kernel/btf/vmlinux",
-        ),
+        (false, ..) => {
+            check("BTF", Need::Record, lacking(machine, Way::Fentry), "no /sys/kernel/btf/vmlinux")
+        }
         (_, true, _) => check(
             "BTF",
             Need::Record,
@@ -237,12 +203,9 @@ fn btf(machine: &Machine) -> Check {
             "does not describe the probed functions",
         ),
         (.., Some(true)) => check("BTF", Need::Record, State::Ok, "describes both functions"),
-        (.., None) => check(
-            "BTF",
-            Need::Record,
-            State::Unknown,
-            "of the kernel only; iommufd is not there to look at",
-        ),
+        (.., None) => {
+            check("BTF", Need::Record, State::Unknown, "of the kernel only; iommufd is not there to look at")
+        }
     }
 }
 
@@ -259,10 +222,7 @@ fn kprobe_pmu(machine: &Machine) -> Check {
     let (state, finding) = if machine.kprobe_pmu {
         (State::Ok, "perf can make them")
     } else {
-        (
-            lacking(machine, Way::Kprobe),
-            "no /sys/bus/event_source/devices/kprobe",
-        )
+        (lacking(machine, Way::Kprobe), "no /sys/bus/event_source/devices/kprobe")
     };
     check("kprobe events", Need::Record, state, finding)
 }
@@ -270,19 +230,10 @@ fn kprobe_pmu(machine: &Machine) -> Check {
 fn kprobes(machine: &Machine) -> Check {
     let lacking = || lacking(machine, Way::Kprobe);
     let (state, finding) = match (machine.kprobes, machine.blacklisted.as_slice()) {
-        (Kprobes::Off, _) => (
-            lacking(),
-            "switched off in /sys/kernel/debug/kprobes/enabled".to_owned(),
-        ),
-        (_, [_, ..]) => (
-            lacking(),
-            format!("blacklisted: {}", machine.blacklisted.join(", ")),
-        ),
+        (Kprobes::Off, _) => (lacking(), "switched off in /sys/kernel/debug/kprobes/enabled".to_owned()),
+        (_, [_, ..]) => (lacking(), format!("blacklisted: {}", machine.blacklisted.join(", "))),
         (Kprobes::On, []) => (State::Ok, "on, and both functions may be probed".to_owned()),
-        (Kprobes::Unknown, []) => (
-            State::Unknown,
-            "/sys/kernel/debug/kprobes cannot be read".to_owned(),
-        ),
+        (Kprobes::Unknown, []) => (State::Unknown, "/sys/kernel/debug/kprobes cannot be read".to_owned()),
     };
     check("kprobes", Need::Record, state, finding)
 }
@@ -290,12 +241,7 @@ fn kprobes(machine: &Machine) -> Check {
 fn paranoid(machine: &Machine) -> Check {
     const NAME: &str = "perf_event_paranoid";
     match machine.paranoid {
-        None => check(
-            NAME,
-            Need::Record,
-            State::Unknown,
-            "no such sysctl: a kernel without perf events",
-        ),
+        None => check(NAME, Need::Record, State::Unknown, "no such sysctl: a kernel without perf events"),
         Some(level) if level > 2 && !machine.may(Capability::SysAdmin) => check(
             NAME,
             Need::Record,
@@ -309,14 +255,8 @@ fn paranoid(machine: &Machine) -> Check {
 fn unsafe_mode(machine: &Machine) -> Check {
     let (state, finding) = match machine.findings.unsafe_mode {
         UnsafeMode::On => (State::Ok, "on"),
-        UnsafeMode::Off => (
-            State::Missing,
-            "off in /sys/module/vfio/parameters/enable_unsafe_noiommu_mode",
-        ),
-        UnsafeMode::Unavailable => (
-            State::Missing,
-            "vfio has no such parameter: CONFIG_VFIO_NOIOMMU is off",
-        ),
+        UnsafeMode::Off => (State::Missing, "off in /sys/module/vfio/parameters/enable_unsafe_noiommu_mode"),
+        UnsafeMode::Unavailable => (State::Missing, "vfio has no such parameter: CONFIG_VFIO_NOIOMMU is off"),
         UnsafeMode::NoVfio => (State::Missing, "vfio is not loaded"),
     };
     check("unsafe no-IOMMU mode", Need::Load, state, finding)
@@ -324,17 +264,10 @@ fn unsafe_mode(machine: &Machine) -> Check {
 
 fn devices(machine: &Machine) -> Check {
     let findings = &machine.findings;
-    let names: Vec<String> = findings
-        .devices
-        .iter()
-        .map(|path| path.display().to_string())
-        .collect();
+    let names: Vec<String> = findings.devices.iter().map(|path| path.display().to_string()).collect();
     let (state, finding) = match (names.as_slice(), findings.behind_iommu) {
         ([], 0) => (State::Missing, "none in /dev/vfio/devices".to_owned()),
-        ([], count) => (
-            State::Missing,
-            format!("none; {count} device(s) are behind an IOMMU"),
-        ),
+        ([], count) => (State::Missing, format!("none; {count} device(s) are behind an IOMMU")),
         (names, _) => (State::Ok, names.join(", ")),
     };
     check("no-IOMMU device", Need::Load, state, finding)

@@ -28,32 +28,20 @@ pub enum Setting {
 impl Config {
     /// The running kernel's config, from where distributions put it.
     pub fn of(host: &Host, release: &str) -> Option<Self> {
-        if let Some(config) = host
-            .bytes("proc/config.gz")
-            .ok()
-            .and_then(|bytes| Self::unpack("/proc/config.gz", &bytes))
+        if let Some(config) =
+            host.bytes("proc/config.gz").ok().and_then(|bytes| Self::unpack("/proc/config.gz", &bytes))
         {
             return Some(config);
         }
-        [
-            format!("boot/config-{release}"),
-            format!("lib/modules/{release}/config"),
-        ]
-        .into_iter()
-        .find_map(|path| {
-            host.text(&path)
-                .ok()
-                .map(|text| Self::parse(format!("/{path}"), &text))
-        })
+        [format!("boot/config-{release}"), format!("lib/modules/{release}/config")]
+            .into_iter()
+            .find_map(|path| host.text(&path).ok().map(|text| Self::parse(format!("/{path}"), &text)))
     }
 
     /// A gzipped config.
     pub fn unpack(source: &str, gzip: &[u8]) -> Option<Self> {
         let mut text = String::new();
-        GzDecoder::new(gzip)
-            .take(MOST_BYTES)
-            .read_to_string(&mut text)
-            .ok()?;
+        GzDecoder::new(gzip).take(MOST_BYTES).read_to_string(&mut text).ok()?;
         Some(Self::parse(source.to_owned(), &text))
     }
 

@@ -31,20 +31,14 @@ enum Canary {
 /// This machine.
 impl Default for Host {
     fn default() -> Self {
-        Self {
-            root: PathBuf::from("/"),
-            canary: Canary::Ask,
-        }
+        Self { root: PathBuf::from("/"), canary: Canary::Ask }
     }
 }
 
 impl Host {
     /// A file tree that stands for a machine whose kernel answers the canary with `abi`.
     pub fn at(root: &Path, abi: Option<Abi>) -> Self {
-        Self {
-            root: root.to_owned(),
-            canary: Canary::Given(abi),
-        }
+        Self { root: root.to_owned(), canary: Canary::Given(abi) }
     }
 
     pub fn root(&self) -> &Path {

@@ -89,35 +89,17 @@ pub struct KernelReport {
 
 /// Read and judge `path`.
 pub fn examine(path: &Path) -> Result<KernelReport, KernelFileError> {
-    let read = |source| KernelFileError::Read {
-        path: path.to_owned(),
-        source,
-    };
+    let read = |source| KernelFileError::Read { path: path.to_owned(), source };
     let mut bytes = Vec::new();
-    File::open(path)
-        .map_err(read)?
-        .take(MOST_BYTES + 1)
-        .read_to_end(&mut bytes)
-        .map_err(read)?;
+    File::open(path).map_err(read)?.take(MOST_BYTES + 1).read_to_end(&mut bytes).map_err(read)?;
     if bytes.len() as u64 > MOST_BYTES {
-        return Err(KernelFileError::TooLarge {
-            path: path.to_owned(),
-        });
+        return Err(KernelFileError::TooLarge { path: path.to_owned() });
     }
-    let unpacked = unpack(bytes).map_err(|source| KernelFileError::Unpack {
-        path: path.to_owned(),
-        source,
-    })?;
-    let elf = object::File::parse(&*unpacked.elf).map_err(|source| KernelFileError::Elf {
-        path: path.to_owned(),
-        source,
-    })?;
-    Ok(report(
-        path.display().to_string(),
-        &unpacked.elf,
-        &elf,
-        unpacked.layers,
-    ))
+    let unpacked =
+        unpack(bytes).map_err(|source| KernelFileError::Unpack { path: path.to_owned(), source })?;
+    let elf = object::File::parse(&*unpacked.elf)
+        .map_err(|source| KernelFileError::Elf { path: path.to_owned(), source })?;
+    Ok(report(path.display().to_string(), &unpacked.elf, &elf, unpacked.layers))
 }
 
 fn report(file: String, bytes: &[u8], elf: &object::File<'_>, layers: Vec<&'static str>) -> KernelReport {
@@ -169,10 +151,7 @@ fn functions(elf: &object::File<'_>, btf: Option<&Btf<'_>>, kind: &Kind) -> [Fou
     let wanted = [DISPATCH, GET_PHYS];
     let mut has_functions = false;
     let mut in_symbols: BTreeSet<&str> = BTreeSet::new();
-    for symbol in elf
-        .symbols()
-        .filter(|symbol| symbol.is_definition() && symbol.kind() == SymbolKind::Text)
-    {
+    for symbol in elf.symbols().filter(|symbol| symbol.is_definition() && symbol.kind() == SymbolKind::Text) {
         has_functions = true;
         in_symbols.extend(wanted.iter().filter(|wanted| symbol.name() == Ok(**wanted)));
     }
@@ -225,13 +204,7 @@ fn banner(bytes: &[u8]) -> Option<String> {
         .filter_map(|at| bytes.get(at + BANNER.len()..))
         // The format string of another message starts alike.
         .find(|text| text.first().is_some_and(u8::is_ascii_digit))
-        .map(|text| {
-            printable(
-                text.split(|byte| matches!(byte, 0 | b'\n'))
-                    .next()
-                    .unwrap_or_default(),
-            )
-        })
+        .map(|text| printable(text.split(|byte| matches!(byte, 0 | b'\n')).next().unwrap_or_default()))
 }
 
 /// The config that `CONFIG_IKCONFIG` puts between two marks (`kernel/configs.c`).
@@ -246,15 +219,7 @@ fn embedded_config(bytes: &[u8]) -> Option<Config> {
 /// Text from a file that anyone may have made: no control characters, no escape sequences.
 fn printable(bytes: &[u8]) -> String {
     let shown = bytes.iter().take(MOST_SHOWN);
-    shown
-        .map(|byte| {
-            if matches!(byte, b' '..=b'~') {
-                char::from(*byte)
-            } else {
-                '?'
-            }
-        })
-        .collect()
+    shown.map(|byte| if matches!(byte, b' '..=b'~') { char::from(*byte) } else { '?' }).collect()
 }
 
 impl KernelReport {
@@ -264,26 +229,13 @@ impl KernelReport {
             Kind::Vmlinux => "a kernel".to_owned(),
             Kind::Module(name) => format!("the module {name}"),
         };
-        let layers: Vec<String> = self
-            .layers
-            .iter()
-            .map(|layer| format!(" in {layer}"))
-            .rev()
-            .collect();
+        let layers: Vec<String> = self.layers.iter().map(|layer| format!(" in {layer}")).rev().collect();
         writeln!(out, "{}: {what}{}", self.file, layers.concat())?;
-        writeln!(
-            out,
-            "release             {}",
-            self.release.as_deref().unwrap_or("not in the file")
-        )?;
+        writeln!(out, "release             {}", self.release.as_deref().unwrap_or("not in the file"))?;
         for (name, found) in [(DISPATCH, self.dispatch), (GET_PHYS, self.get_phys)] {
             writeln!(out, "{name:<20}{}", found.describe())?;
         }
-        writeln!(
-            out,
-            "BTF                 {}",
-            if self.btf { "yes" } else { "none in the file" }
-        )?;
+        writeln!(out, "BTF                 {}", if self.btf { "yes" } else { "none in the file" })?;
         let fsession = match self.fsession {
             Some(true) => "yes",
             Some(false) => "no: fentry or kprobe will be used",
@@ -291,10 +243,7 @@ impl KernelReport {
         };
         writeln!(out, "fsession            {fsession}")?;
         if let Some([iommufd, noiommu]) = self.config {
-            writeln!(
-                out,
-                "config              IOMMUFD={iommufd} IOMMUFD_NOIOMMU={noiommu}"
-            )?;
+            writeln!(out, "config              IOMMUFD={iommufd} IOMMUFD_NOIOMMU={noiommu}")?;
         }
         // The functions are the same in every version; only the running kernel can be asked which.
         writeln!(out, "GET_PA version      cannot be known from a file")?;

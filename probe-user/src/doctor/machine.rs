@@ -83,16 +83,10 @@ pub struct Machine {
 
 impl Machine {
     pub fn look(host: &Host) -> Self {
-        let release = host
-            .text("proc/sys/kernel/osrelease")
-            .unwrap_or_default()
-            .trim()
-            .to_owned();
+        let release = host.text("proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned();
         let config = Config::of(host, &release);
-        let symbols = host
-            .open("proc/kallsyms")
-            .ok()
-            .and_then(|file| Symbols::parse(BufReader::new(file)).ok());
+        let symbols =
+            host.open("proc/kallsyms").ok().and_then(|file| Symbols::parse(BufReader::new(file)).ok());
         let presence = presence(host, &release, symbols.as_ref(), config.as_ref());
         let in_kernel = matches!(presence, Presence::BuiltIn | Presence::Module);
         Self {
@@ -136,11 +130,7 @@ fn presence(host: &Host, release: &str, symbols: Option<&Symbols>, config: Optio
     if let Some(dispatch) = symbols.map(|symbols| &symbols.dispatch)
         && dispatch.count > 0
     {
-        return if dispatch.modules.is_empty() {
-            Presence::BuiltIn
-        } else {
-            Presence::Module
-        };
+        return if dispatch.modules.is_empty() { Presence::BuiltIn } else { Presence::Module };
     }
     // A loaded module's folder has a refcnt; a built-in one's has parameters at most.
     if host.exists("sys/module/iommufd/refcnt") {
@@ -196,14 +186,9 @@ fn lockdown(host: &Host) -> Lockdown {
 
 fn blacklisted(host: &Host) -> Vec<&'static str> {
     // "0xffff…-0xffff…<tab>name"
-    let text = host
-        .text("sys/kernel/debug/kprobes/blacklist")
-        .unwrap_or_default();
+    let text = host.text("sys/kernel/debug/kprobes/blacklist").unwrap_or_default();
     [DISPATCH, GET_PHYS]
         .into_iter()
-        .filter(|name| {
-            text.lines()
-                .any(|line| line.split_whitespace().next_back() == Some(name))
-        })
+        .filter(|name| text.lines().any(|line| line.split_whitespace().next_back() == Some(name)))
         .collect()
 }

@@ -47,11 +47,7 @@ pub fn diagnose(host: &Host) -> Diagnosis {
         schema: SCHEMA,
         kernel: machine.release.clone(),
         checks: checks::all(&machine),
-        ways: if record.able {
-            verdict::ways(&machine)
-        } else {
-            Vec::new()
-        },
+        ways: if record.able { verdict::ways(&machine) } else { Vec::new() },
         record,
         load: verdict::load(&machine),
     }
@@ -67,18 +63,8 @@ impl Diagnosis {
     /// For a person.
     pub fn write_text(&self, out: &mut dyn Write) -> io::Result<()> {
         for check in &self.checks {
-            let need = if check.need == Need::Load {
-                " (load only)"
-            } else {
-                ""
-            };
-            writeln!(
-                out,
-                "{:<12}{:<22}{}{need}",
-                check.state.word(),
-                check.name,
-                check.finding
-            )?;
+            let need = if check.need == Need::Load { " (load only)" } else { "" };
+            writeln!(out, "{:<12}{:<22}{}{need}", check.state.word(), check.name, check.finding)?;
         }
         let ways: Vec<&str> = self.ways.iter().map(|way| way.name()).collect();
         writeln!(out)?;
@@ -93,12 +79,7 @@ fn write_verdict(out: &mut dyn Write, name: &str, verdict: &Verdict, how: &str) 
     }
     let mut label = format!("{name}:");
     for obstacle in &verdict.obstacles {
-        writeln!(
-            out,
-            "{label:<8}{}{}",
-            if label.is_empty() { "    " } else { "no, " },
-            obstacle.why
-        )?;
+        writeln!(out, "{label:<8}{}{}", if label.is_empty() { "    " } else { "no, " }, obstacle.why)?;
         writeln!(out, "{:<12}what to do: {}", "", obstacle.remedy)?;
         label.clear();
     }

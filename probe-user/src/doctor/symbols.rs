@@ -75,10 +75,7 @@ mod tests {
              0000000000000000 r iopt_get_phys\n\
              0000000000000000 T iopt_get_physics\n",
         );
-        assert_eq!(
-            (symbols.dispatch.count, symbols.dispatch.modules),
-            (1, vec!["iommufd".to_owned()])
-        );
+        assert_eq!((symbols.dispatch.count, symbols.dispatch.modules), (1, vec!["iommufd".to_owned()]));
         assert_eq!((symbols.get_phys.count, symbols.get_phys.modules.len()), (1, 0));
     }
 

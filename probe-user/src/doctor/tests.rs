@@ -28,17 +28,11 @@ impl Tree {
             .file(KALLSYMS, BOTH)
             .file(STATUS, ALL_CAPABILITIES)
             .file("proc/sys/kernel/perf_event_paranoid", "2\n")
-            .file(
-                "sys/kernel/security/lockdown",
-                "[none] integrity confidentiality\n",
-            )
+            .file("sys/kernel/security/lockdown", "[none] integrity confidentiality\n")
             .file("sys/kernel/debug/kprobes/enabled", "1\n")
             .file("sys/bus/event_source/devices/kprobe/type", "8\n")
             .file("sys/kernel/btf/vmlinux", kernel_btf)
-            .file(
-                "sys/kernel/btf/iommufd",
-                blob(&["iommufd_fops_ioctl", "iopt_get_phys"], base),
-            )
+            .file("sys/kernel/btf/iommufd", blob(&["iommufd_fops_ioctl", "iopt_get_phys"], base))
             .file("sys/module/iommufd/refcnt", "0\n")
             .file("dev/iommu", "")
             .file("sys/module/vfio/parameters/enable_unsafe_noiommu_mode", "Y\n")
@@ -54,9 +48,7 @@ impl Tree {
 
     fn without(self, path: &str) -> Self {
         let path = self.0.path().join(path);
-        fs::remove_dir_all(&path)
-            .or_else(|_| fs::remove_file(&path))
-            .expect("was there");
+        fs::remove_dir_all(&path).or_else(|_| fs::remove_file(&path)).expect("was there");
         self
     }
 
@@ -70,53 +62,27 @@ impl Tree {
 }
 
 fn state(diagnosis: &Diagnosis, name: &str) -> State {
-    diagnosis
-        .checks
-        .iter()
-        .find(|check| check.name == name)
-        .expect(name)
-        .state
+    diagnosis.checks.iter().find(|check| check.name == name).expect(name).state
 }
 
 #[track_caller]
 fn assert_why(diagnosis: &Diagnosis, part: &str) {
     assert!(!diagnosis.record.able);
-    let whys: Vec<&str> = diagnosis
-        .record
-        .obstacles
-        .iter()
-        .map(|obstacle| &*obstacle.why)
-        .collect();
-    assert!(
-        whys.iter().any(|why| why.contains(part)),
-        "{part} is not in {whys:?}"
-    );
-    assert!(
-        diagnosis
-            .record
-            .obstacles
-            .iter()
-            .all(|obstacle| !obstacle.remedy.is_empty())
-    );
+    let whys: Vec<&str> = diagnosis.record.obstacles.iter().map(|obstacle| &*obstacle.why).collect();
+    assert!(whys.iter().any(|why| why.contains(part)), "{part} is not in {whys:?}");
+    assert!(diagnosis.record.obstacles.iter().all(|obstacle| !obstacle.remedy.is_empty()));
 }
 
 #[test]
 fn a_good_machine_has_nothing_to_complain_about() {
     let tree = Tree::good();
     let diagnosis = tree.diagnose(Some(Abi::Merged));
-    let bad: Vec<_> = diagnosis
-        .checks
-        .iter()
-        .filter(|check| check.state != State::Ok)
-        .collect();
+    let bad: Vec<_> = diagnosis.checks.iter().filter(|check| check.state != State::Ok).collect();
     assert!(bad.is_empty(), "{bad:?}");
     assert_eq!(diagnosis.ways, Way::ALL);
     assert!(diagnosis.record.able && diagnosis.load.able);
     let machine = require_record(&tree.host(Some(Abi::Merged))).expect("can record");
-    assert_eq!(
-        (machine.release.as_str(), machine.abi),
-        ("7.3.4-test", Some(Abi::Merged))
-    );
+    assert_eq!((machine.release.as_str(), machine.abi), ("7.3.4-test", Some(Abi::Merged)));
 }
 
 #[test]
@@ -128,31 +94,18 @@ fn the_text_ends_with_both_verdicts() {
         .write_text(&mut text)
         .expect("writes");
     let text = String::from_utf8(text).expect("text");
-    assert!(
-        text.contains("\nrecord: yes, by fsession, fentry, kprobe\n"),
-        "{text}"
-    );
-    assert!(
-        text.contains("\nload:   no, no no-IOMMU device is in /dev/vfio/devices\n"),
-        "{text}"
-    );
+    assert!(text.contains("\nrecord: yes, by fsession, fentry, kprobe\n"), "{text}");
+    assert!(text.contains("\nload:   no, no no-IOMMU device is in /dev/vfio/devices\n"), "{text}");
     assert!(text.contains("            what to do: bind a device"), "{text}");
 }
 
 #[test]
 fn no_iommufd_is_told_apart_by_what_is_known() {
-    let bare = || {
-        Tree::good()
-            .without("sys/module/iommufd")
-            .without("dev/iommu")
-            .file(KALLSYMS, "0 T main\n")
-    };
+    let bare =
+        || Tree::good().without("sys/module/iommufd").without("dev/iommu").file(KALLSYMS, "0 T main\n");
     assert_why(&bare().diagnose(None), "no iommufd, loaded or as a module");
     let config = bare().file("boot/config-7.3.4-test", "# CONFIG_IOMMUFD is not set\n");
-    assert_why(
-        &config.diagnose(None),
-        "built without CONFIG_IOMMUFD (/boot/config-7.3.4-test)",
-    );
+    assert_why(&config.diagnose(None), "built without CONFIG_IOMMUFD (/boot/config-7.3.4-test)");
     let modules = "kernel/drivers/iommu/iommufd/iommufd.ko.xz: kernel/lib/x.ko\n";
     let available = bare().file("lib/modules/7.3.4-test/modules.dep", modules);
     let diagnosis = available.diagnose(None);
@@ -172,12 +125,7 @@ fn noiommu_off_names_the_function_and_the_option() {
     assert_eq!(state(&diagnosis, "GET_PA"), State::Missing);
     assert_why(&tree.diagnose(Some(Abi::Absent)), "older than GET_PA");
     let error = require_record(&tree.host(Some(Abi::Off))).expect_err("cannot");
-    assert!(
-        error
-            .to_string()
-            .contains("what to do: a kernel with CONFIG_VFIO_NOIOMMU"),
-        "{error}"
-    );
+    assert!(error.to_string().contains("what to do: a kernel with CONFIG_VFIO_NOIOMMU"), "{error}");
 }
 
 #[test]
@@ -190,9 +138,7 @@ fn a_compilers_copy_is_not_the_function() {
 fn debians_paranoia_matters_without_sys_admin_only() {
     let paranoid = || Tree::good().file("proc/sys/kernel/perf_event_paranoid", "3\n");
     assert!(paranoid().diagnose(Some(Abi::Merged)).ways.contains(&Way::Kprobe));
-    let diagnosis = paranoid()
-        .file(STATUS, TWO_CAPABILITIES)
-        .diagnose(Some(Abi::NotPermitted));
+    let diagnosis = paranoid().file(STATUS, TWO_CAPABILITIES).diagnose(Some(Abi::NotPermitted));
     assert_why(&diagnosis, "perf_event_paranoid is 3");
     assert_why(&diagnosis, "iommufd is a module");
     assert_eq!(state(&diagnosis, "perf_event_paranoid"), State::Missing);
@@ -201,9 +147,7 @@ fn debians_paranoia_matters_without_sys_admin_only() {
 
 #[test]
 fn two_capabilities_are_enough_where_perf_is_as_upstream() {
-    let diagnosis = Tree::good()
-        .file(STATUS, TWO_CAPABILITIES)
-        .diagnose(Some(Abi::NotPermitted));
+    let diagnosis = Tree::good().file(STATUS, TWO_CAPABILITIES).diagnose(Some(Abi::NotPermitted));
     assert!(diagnosis.record.able);
     assert_eq!(diagnosis.ways, [Way::Kprobe]);
     assert_eq!(state(&diagnosis, "CAP_SYS_ADMIN"), State::NotNeeded);
@@ -213,27 +157,17 @@ fn two_capabilities_are_enough_where_perf_is_as_upstream() {
 
 #[test]
 fn a_user_without_rights_is_told_which() {
-    let diagnosis = Tree::good()
-        .file(STATUS, "CapEff:\t0000000000000000\n")
-        .diagnose(None);
+    let diagnosis = Tree::good().file(STATUS, "CapEff:\t0000000000000000\n").diagnose(None);
     assert_why(&diagnosis, "CAP_BPF and CAP_PERFMON not held");
 }
 
 #[test]
 fn lockdown_to_confidentiality_forbids_recording() {
     let level = "none integrity [confidentiality]\n";
-    let diagnosis = Tree::good()
-        .file("sys/kernel/security/lockdown", level)
-        .diagnose(Some(Abi::Merged));
+    let diagnosis = Tree::good().file("sys/kernel/security/lockdown", level).diagnose(Some(Abi::Merged));
     assert_why(&diagnosis, "confidentiality");
     let level = "none [integrity] confidentiality\n";
-    assert!(
-        Tree::good()
-            .file("sys/kernel/security/lockdown", level)
-            .diagnose(None)
-            .record
-            .able
-    );
+    assert!(Tree::good().file("sys/kernel/security/lockdown", level).diagnose(None).record.able);
 }
 
 #[test]
@@ -259,9 +193,7 @@ fn a_blacklisted_or_doubled_function_closes_kprobe() {
 
 #[test]
 fn a_module_without_btf_leaves_kprobe() {
-    let diagnosis = Tree::good()
-        .without("sys/kernel/btf/iommufd")
-        .diagnose(Some(Abi::Merged));
+    let diagnosis = Tree::good().without("sys/kernel/btf/iommufd").diagnose(Some(Abi::Merged));
     assert_eq!(diagnosis.ways, [Way::Kprobe]);
     assert_eq!(state(&diagnosis, "BTF"), State::NotNeeded);
 }
@@ -271,10 +203,7 @@ fn an_older_kernel_with_btf_has_no_fsession() {
     let base = 1 + "main\0".len();
     let tree = Tree::good()
         .file("sys/kernel/btf/vmlinux", blob(&["main"], 0))
-        .file(
-            "sys/kernel/btf/iommufd",
-            blob(&["iommufd_fops_ioctl", "iopt_get_phys"], base),
-        );
+        .file("sys/kernel/btf/iommufd", blob(&["iommufd_fops_ioctl", "iopt_get_phys"], base));
     assert_eq!(tree.diagnose(Some(Abi::Merged)).ways, [Way::Fentry, Way::Kprobe]);
 }
 

@@ -89,10 +89,7 @@ fn slice(bytes: &[u8], offset: Option<u32>, length: Option<u32>, base: usize) ->
         return Err(UnpackError::BootHeader);
     };
     let start = base + offset as usize;
-    bytes
-        .get(start..start + length as usize)
-        .filter(|inner| !inner.is_empty())
-        .ok_or(UnpackError::BootHeader)
+    bytes.get(start..start + length as usize).filter(|inner| !inner.is_empty()).ok_or(UnpackError::BootHeader)
 }
 
 fn decompress(bytes: &[u8]) -> Result<(&'static str, Vec<u8>), UnpackError> {
@@ -125,10 +122,7 @@ fn decompress(bytes: &[u8]) -> Result<(&'static str, Vec<u8>), UnpackError> {
 
 fn read_all(format: &'static str, reader: impl Read) -> Result<Vec<u8>, UnpackError> {
     let mut inner = Vec::new();
-    reader
-        .take(MOST_BYTES + 1)
-        .read_to_end(&mut inner)
-        .map_err(|source| damaged(format, source))?;
+    reader.take(MOST_BYTES + 1).read_to_end(&mut inner).map_err(|source| damaged(format, source))?;
     if inner.len() as u64 > MOST_BYTES {
         return Err(UnpackError::TooLarge(format));
     }
@@ -162,17 +156,11 @@ fn damaged(format: &'static str, source: io::Error) -> UnpackError {
 }
 
 fn half(bytes: &[u8], offset: usize) -> Option<u16> {
-    bytes
-        .get(offset..)?
-        .first_chunk()
-        .map(|half| u16::from_le_bytes(*half))
+    bytes.get(offset..)?.first_chunk().map(|half| u16::from_le_bytes(*half))
 }
 
 fn word(bytes: &[u8], offset: usize) -> Option<u32> {
-    bytes
-        .get(offset..)?
-        .first_chunk()
-        .map(|word| u32::from_le_bytes(*word))
+    bytes.get(offset..)?.first_chunk().map(|word| u32::from_le_bytes(*word))
 }
 
 #[cfg(test)]
@@ -240,11 +228,7 @@ pub(super) mod tests {
     fn cut_short_is_an_error_at_every_length() {
         for whole in [bzimage(&gzip(ELF)), include_bytes!("fixtures/elf.xz").to_vec()] {
             for length in 0..whole.len() {
-                assert!(
-                    unpack(whole[..length].to_vec()).is_err(),
-                    "{length} of {}",
-                    whole.len()
-                );
+                assert!(unpack(whole[..length].to_vec()).is_err(), "{length} of {}", whole.len());
             }
         }
     }
@@ -252,14 +236,8 @@ pub(super) mod tests {
     #[test]
     fn garbage_is_named_as_such() {
         assert!(matches!(unpack(Vec::new()), Err(UnpackError::Empty)));
-        assert!(matches!(
-            unpack(b"#!/bin/sh\n".to_vec()),
-            Err(UnpackError::UnknownFormat)
-        ));
-        assert!(matches!(
-            unpack(b"BZh91AY".to_vec()),
-            Err(UnpackError::Unsupported("bzip2"))
-        ));
+        assert!(matches!(unpack(b"#!/bin/sh\n".to_vec()), Err(UnpackError::UnknownFormat)));
+        assert!(matches!(unpack(b"BZh91AY".to_vec()), Err(UnpackError::Unsupported("bzip2"))));
         let mut old = bzimage(ELF);
         old[0x206..0x208].copy_from_slice(&0x0207_u16.to_le_bytes());
         assert!(matches!(unpack(old), Err(UnpackError::OldProtocol(0x0207))));

@@ -67,19 +67,13 @@ impl Way {
 
 impl Verdict {
     fn new(obstacles: Vec<Obstacle>) -> Self {
-        Self {
-            able: obstacles.is_empty(),
-            obstacles,
-        }
+        Self { able: obstacles.is_empty(), obstacles }
     }
 }
 
 /// The ways that are open, best first.
 pub fn ways(machine: &Machine) -> Vec<Way> {
-    Way::ALL
-        .into_iter()
-        .filter(|way| way.obstacles(machine).is_empty())
-        .collect()
+    Way::ALL.into_iter().filter(|way| way.obstacles(machine).is_empty()).collect()
 }
 
 /// Can the calls of this machine be recorded? Obstacles that follow from an earlier one are left out.
@@ -124,10 +118,8 @@ pub fn load(machine: &Machine) -> Verdict {
     }
     let mut obstacles = Vec::new();
     if !machine.may(Capability::SysRawio) {
-        obstacles.push(obstacle(
-            "CAP_SYS_RAWIO is missing",
-            "run as root, or give the process CAP_SYS_RAWIO",
-        ));
+        obstacles
+            .push(obstacle("CAP_SYS_RAWIO is missing", "run as root, or give the process CAP_SYS_RAWIO"));
     }
     let findings = &machine.findings;
     if findings.devices.is_empty() {
@@ -176,26 +168,14 @@ fn missing_functions(machine: &Machine) -> Option<Obstacle> {
         "a kernel >= 7.3 with CONFIG_IOMMUFD, CONFIG_VFIO_NOIOMMU and CONFIG_VFIO_DEVICE_CDEV";
     match machine.presence {
         Presence::Available => {
-            return Some(obstacle(
-                "the iommufd module is there but not loaded",
-                "modprobe iommufd",
-            ));
+            return Some(obstacle("the iommufd module is there but not loaded", "modprobe iommufd"));
         }
         Presence::NotBuilt => {
-            let source = machine
-                .config
-                .as_ref()
-                .map_or("its config", |config| &config.source);
-            return Some(obstacle(
-                &format!("this kernel is built without CONFIG_IOMMUFD ({source})"),
-                NEWER,
-            ));
+            let source = machine.config.as_ref().map_or("its config", |config| &config.source);
+            return Some(obstacle(&format!("this kernel is built without CONFIG_IOMMUFD ({source})"), NEWER));
         }
         Presence::Absent => {
-            return Some(obstacle(
-                "this kernel has no iommufd, loaded or as a module",
-                NEWER,
-            ));
+            return Some(obstacle("this kernel has no iommufd, loaded or as a module", NEWER));
         }
         Presence::BuiltIn | Presence::Module => {}
     }
@@ -205,13 +185,11 @@ fn missing_functions(machine: &Machine) -> Option<Obstacle> {
             "a kernel with CONFIG_KALLSYMS, and /proc mounted",
         ));
     };
-    missing(DISPATCH, &symbols.dispatch)
-        .map(|why| obstacle(&why, NEWER))
-        .or_else(|| {
-            let why = missing(GET_PHYS, &symbols.get_phys)?;
-            let (because, remedy) = no_get_phys(machine.abi);
-            Some(obstacle(&format!("{why}: {because}"), remedy))
-        })
+    missing(DISPATCH, &symbols.dispatch).map(|why| obstacle(&why, NEWER)).or_else(|| {
+        let why = missing(GET_PHYS, &symbols.get_phys)?;
+        let (because, remedy) = no_get_phys(machine.abi);
+        Some(obstacle(&format!("{why}: {because}"), remedy))
+    })
 }
 
 fn missing(name: &str, symbol: &Symbol) -> Option<String> {
@@ -229,10 +207,7 @@ fn no_get_phys(abi: Option<Abi>) -> (&'static str, &'static str) {
             "iommufd is built without CONFIG_IOMMUFD_NOIOMMU, and GET_PA gives EOPNOTSUPP",
             "a kernel with CONFIG_VFIO_NOIOMMU and CONFIG_VFIO_DEVICE_CDEV, which select it",
         ),
-        Some(Abi::Absent) => (
-            "iommufd is older than GET_PA, which gives ENOTTY",
-            "Linux 7.3 or newer",
-        ),
+        Some(Abi::Absent) => ("iommufd is older than GET_PA, which gives ENOTTY", "Linux 7.3 or newer"),
         _ => (
             "CONFIG_IOMMUFD_NOIOMMU is off, or the kernel is older than 7.3",
             "a kernel >= 7.3 with CONFIG_VFIO_NOIOMMU and CONFIG_VFIO_DEVICE_CDEV",
@@ -243,22 +218,14 @@ fn no_get_phys(abi: Option<Abi>) -> (&'static str, &'static str) {
 fn kprobe_obstacles(machine: &Machine) -> Vec<Obstacle> {
     let mut obstacles = Vec::new();
     if !machine.kprobe_pmu {
-        obstacles.push(obstacle(
-            "perf has no kprobe events",
-            "a kernel with CONFIG_KPROBE_EVENTS",
-        ));
+        obstacles.push(obstacle("perf has no kprobe events", "a kernel with CONFIG_KPROBE_EVENTS"));
     }
     if machine.kprobes == Kprobes::Off {
-        obstacles.push(obstacle(
-            "kprobes are switched off",
-            "echo 1 > /sys/kernel/debug/kprobes/enabled",
-        ));
+        obstacles.push(obstacle("kprobes are switched off", "echo 1 > /sys/kernel/debug/kprobes/enabled"));
     }
     for name in &machine.blacklisted {
-        obstacles.push(obstacle(
-            &format!("kprobes may not touch {name}"),
-            "a kernel that does not blacklist it",
-        ));
+        obstacles
+            .push(obstacle(&format!("kprobes may not touch {name}"), "a kernel that does not blacklist it"));
     }
     if let Some(level) = machine.paranoid.filter(|level| *level > 2)
         && !machine.may(Capability::SysAdmin)
@@ -277,10 +244,7 @@ fn kprobe_obstacles(machine: &Machine) -> Vec<Obstacle> {
         .find(|(_, symbol)| symbol.count > 1);
     if let Some((name, symbol)) = duplicate {
         obstacles.push(obstacle(
-            &format!(
-                "{name} is there {} times, and a kprobe by name must be unambiguous",
-                symbol.count
-            ),
+            &format!("{name} is there {} times, and a kprobe by name must be unambiguous", symbol.count),
             "fentry or fsession, which name the module",
         ));
     }
@@ -290,20 +254,14 @@ fn kprobe_obstacles(machine: &Machine) -> Vec<Obstacle> {
 fn trampoline_obstacles(machine: &Machine) -> Vec<Obstacle> {
     let mut obstacles = Vec::new();
     if !machine.btf.vmlinux {
-        obstacles.push(obstacle(
-            "the kernel has no BTF",
-            "a kernel with CONFIG_DEBUG_INFO_BTF",
-        ));
+        obstacles.push(obstacle("the kernel has no BTF", "a kernel with CONFIG_DEBUG_INFO_BTF"));
     } else if machine.presence == Presence::Module && !machine.btf.iommufd {
         obstacles.push(obstacle(
             "the iommufd module has no BTF",
             "a kernel with CONFIG_DEBUG_INFO_BTF_MODULES, and an iommufd built for it",
         ));
     } else if machine.btf.functions == Some(false) {
-        obstacles.push(obstacle(
-            "BTF does not describe the probed functions",
-            "kprobe, which needs no BTF",
-        ));
+        obstacles.push(obstacle("BTF does not describe the probed functions", "kprobe, which needs no BTF"));
     }
     // BPF_BTF_GET_FD_BY_ID, the only way to name a module's BTF, asks for it (syscall.c, Linux 7.3).
     if machine.presence == Presence::Module && !machine.may(Capability::SysAdmin) {
@@ -316,8 +274,5 @@ fn trampoline_obstacles(machine: &Machine) -> Vec<Obstacle> {
 }
 
 fn obstacle(why: &str, remedy: &str) -> Obstacle {
-    Obstacle {
-        why: why.to_owned(),
-        remedy: remedy.to_owned(),
-    }
+    Obstacle { why: why.to_owned(), remedy: remedy.to_owned() }
 }

@@ -81,12 +81,7 @@ impl Abi {
 /// all in the ledger of `iommufd`; changes nothing.
 pub fn detect(iommufd: &Iommufd) -> Result<Abi, AbiError> {
     let ioas = iommufd.ioas_alloc()?;
-    let answer = iommufd.get_pa(Query {
-        ioas,
-        flags: 0,
-        iova: Iova(0),
-        length: 0,
-    });
+    let answer = iommufd.get_pa(Query { ioas, flags: 0, iova: Iova(0), length: 0 });
     iommufd.destroy(ioas)?;
     classify(answer.map(|_| ()))
 }
@@ -112,22 +107,14 @@ pub fn refine(iommufd: &Iommufd, abi: Abi, ioas: IoasId, start: Iova, size: Byte
         return abi;
     }
     for index in 0..PAGES_TRIED.min(size.0 / page.0) {
-        let query = Query {
-            ioas,
-            flags: 0,
-            iova: Iova(start.0 + index * page.0),
-            length: 0,
-        };
+        let query = Query { ioas, flags: 0, iova: Iova(start.0 + index * page.0), length: 0 };
         let Ok(uncapped) = iommufd.get_pa(query) else {
             continue;
         };
         if uncapped.length <= page.0 {
             continue;
         }
-        return match iommufd.get_pa(Query {
-            length: page.0,
-            ..query
-        }) {
+        return match iommufd.get_pa(Query { length: page.0, ..query }) {
             Ok(capped) if capped.length == page.0 => Abi::NoLimit,
             Ok(capped) if capped.length == uncapped.length => Abi::V5,
             _ => Abi::Draft,

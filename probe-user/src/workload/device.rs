@@ -45,10 +45,8 @@ pub fn find(root: &Path) -> Findings {
         .flatten()
         .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
         .collect();
-    let mut numbered: Vec<(u32, &String)> = names
-        .iter()
-        .filter_map(|name| Some((name.strip_prefix(NODE_PREFIX)?.parse().ok()?, name)))
-        .collect();
+    let mut numbered: Vec<(u32, &String)> =
+        names.iter().filter_map(|name| Some((name.strip_prefix(NODE_PREFIX)?.parse().ok()?, name))).collect();
     numbered.sort_unstable();
     Findings {
         iommufd_node: root.join("dev/iommu").exists(),
@@ -178,20 +176,11 @@ mod tests {
         for (files, why) in [
             (vec![], "no /dev/iommu"),
             (vec![IOMMU], "vfio module is not loaded"),
-            (
-                vec![IOMMU, ("sys/module/vfio/refcnt", "0")],
-                "CONFIG_VFIO_NOIOMMU is off",
-            ),
+            (vec![IOMMU, ("sys/module/vfio/refcnt", "0")], "CONFIG_VFIO_NOIOMMU is off"),
             (vec![IOMMU, (MODE, "N\n")], "mode is off"),
             (vec![IOMMU, (MODE, "Y\n")], "no /dev/vfio/devices"),
-            (
-                vec![IOMMU, (MODE, "Y\n"), ("dev/vfio/devices/vfio0", "")],
-                "behind an IOMMU",
-            ),
-            (
-                vec![IOMMU, ("proc/self/status", "CapEff:\t0000000000000000\n")],
-                "CAP_SYS_RAWIO",
-            ),
+            (vec![IOMMU, (MODE, "Y\n"), ("dev/vfio/devices/vfio0", "")], "behind an IOMMU"),
+            (vec![IOMMU, ("proc/self/status", "CapEff:\t0000000000000000\n")], "CAP_SYS_RAWIO"),
         ] {
             let error = choose(tree(&files).path(), None).expect_err(why);
             assert!(error.why.contains(why), "{why}: {error}");

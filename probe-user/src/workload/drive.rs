@@ -147,10 +147,7 @@ fn run_all(job: &Job<'_>, lanes: &mut [Lane]) -> Result<(), DriveError> {
                     lane.run(job);
                 }
             };
-            match std::thread::Builder::new()
-                .name(format!("load-{index}"))
-                .spawn_scoped(scope, work)
-            {
+            match std::thread::Builder::new().name(format!("load-{index}")).spawn_scoped(scope, work) {
                 Ok(thread) => running.push((index, thread)),
                 Err(source) => {
                     *closed = Gate::Abandon;
@@ -174,11 +171,7 @@ impl Driven {
         self.tally.merge(&lane.tally);
         self.verdict.merge(lane.verdict);
         for new in lane.fault_counts {
-            match self
-                .faults
-                .iter_mut()
-                .find(|old| (old.fault, old.outcome) == (new.fault, new.outcome))
-            {
+            match self.faults.iter_mut().find(|old| (old.fault, old.outcome) == (new.fault, new.outcome)) {
                 Some(old) => old.count += new.count,
                 None => self.faults.push(new),
             }
@@ -232,10 +225,7 @@ impl Lane {
 
     fn run(&mut self, job: &Job<'_>) {
         let began = Instant::now();
-        let deadline = job
-            .limit
-            .duration
-            .and_then(|duration| began.checked_add(duration));
+        let deadline = job.limit.duration.and_then(|duration| began.checked_add(duration));
         let mut done = 0;
         let mut now = began;
         self.ended = loop {
@@ -268,12 +258,8 @@ impl Lane {
     fn good_call(&mut self, job: &Job<'_>) -> Instant {
         let offset = self.offset;
         let length = job.length_at(offset);
-        let query = Query {
-            ioas: job.target.ioas,
-            flags: 0,
-            iova: Iova(job.target.start.0 + offset),
-            length,
-        };
+        let query =
+            Query { ioas: job.target.ioas, flags: 0, iova: Iova(job.target.start.0 + offset), length };
         let began = Instant::now();
         let result = job.iommufd.get_pa_uncounted(query);
         let ended = Instant::now();
@@ -293,32 +279,19 @@ impl Lane {
 
     fn bad_call(&mut self, job: &Job<'_>, fault: Fault) -> Instant {
         let target = job.target;
-        let good = Query {
-            ioas: target.ioas,
-            flags: 0,
-            iova: target.start,
-            length: job.page.0,
-        };
+        let good = Query { ioas: target.ioas, flags: 0, iova: target.start, length: job.page.0 };
         let query = fault.spoil(good, Iova(target.start.0.saturating_add(target.size.0)));
         let began = Instant::now();
         let result = job.iommufd.get_pa_uncounted(query);
         let ended = Instant::now();
         self.tally.record(nanos(ended - began), query.length, result);
         let outcome = Outcome::from(&result);
-        let known = self
-            .fault_counts
-            .iter_mut()
-            .find(|old| (old.fault, old.outcome) == (fault, outcome));
+        let known = self.fault_counts.iter_mut().find(|old| (old.fault, old.outcome) == (fault, outcome));
         if let Some(old) = known {
             old.count += 1;
         } else {
             let expected = fault.expected(job.abi);
-            self.fault_counts.push(FaultCount {
-                fault,
-                expected,
-                outcome,
-                count: 1,
-            });
+            self.fault_counts.push(FaultCount { fault, expected, outcome, count: 1 });
         }
         ended
     }

@@ -46,13 +46,7 @@ fn names() -> String {
 }
 
 impl Fault {
-    pub const ALL: [Self; 5] = [
-        Self::Unmapped,
-        Self::ZeroLength,
-        Self::BadIoas,
-        Self::Flags,
-        Self::Overflow,
-    ];
+    pub const ALL: [Self; 5] = [Self::Unmapped, Self::ZeroLength, Self::BadIoas, Self::Flags, Self::Overflow];
 
     pub fn name(self) -> &'static str {
         match self {
@@ -70,15 +64,9 @@ impl Fault {
         match self {
             Self::Unmapped => Query { iova: end, ..good },
             Self::ZeroLength => Query { length: 0, ..good },
-            Self::BadIoas => Query {
-                ioas: IoasId(u32::MAX),
-                ..good
-            },
+            Self::BadIoas => Query { ioas: IoasId(u32::MAX), ..good },
             Self::Flags => Query { flags: 1, ..good },
-            Self::Overflow => Query {
-                iova: Iova(u64::MAX),
-                ..good
-            },
+            Self::Overflow => Query { iova: Iova(u64::MAX), ..good },
         }
     }
 
@@ -129,19 +117,12 @@ impl FromStr for FaultPlan {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let mut plan: Vec<(Fault, u64)> = Vec::new();
         for part in text.split(',') {
-            let (name, count) = part
-                .split_once('=')
-                .ok_or_else(|| FaultError::Form(part.to_owned()))?;
+            let (name, count) = part.split_once('=').ok_or_else(|| FaultError::Form(part.to_owned()))?;
             let fault = Fault::ALL
                 .into_iter()
                 .find(|fault| fault.name() == name.trim())
-                .ok_or_else(|| FaultError::Name {
-                    name: name.to_owned(),
-                })?;
-            let count = count
-                .trim()
-                .parse()
-                .map_err(|_| FaultError::Count(count.to_owned()))?;
+                .ok_or_else(|| FaultError::Name { name: name.to_owned() })?;
+            let count = count.trim().parse().map_err(|_| FaultError::Count(count.to_owned()))?;
             match plan.iter_mut().find(|(known, _)| *known == fault) {
                 Some((_, sum)) => *sum += count,
                 None => plan.push((fault, count)),
@@ -157,28 +138,17 @@ mod tests {
 
     #[test]
     fn the_list_is_read() {
-        let plan: FaultPlan = "unmapped=100, zero-length=50,flags=1,flags=2"
-            .parse()
-            .expect("good");
+        let plan: FaultPlan = "unmapped=100, zero-length=50,flags=1,flags=2".parse().expect("good");
         let expected = [(Fault::Unmapped, 100), (Fault::ZeroLength, 50), (Fault::Flags, 3)];
         assert!(plan.iter().eq(expected));
     }
 
     #[test]
     fn a_bad_list_says_what_is_wrong() {
-        assert_eq!(
-            "unmapped".parse::<FaultPlan>(),
-            Err(FaultError::Form("unmapped".to_owned()))
-        );
-        assert_eq!(
-            "flags=x".parse::<FaultPlan>(),
-            Err(FaultError::Count("x".to_owned()))
-        );
+        assert_eq!("unmapped".parse::<FaultPlan>(), Err(FaultError::Form("unmapped".to_owned())));
+        assert_eq!("flags=x".parse::<FaultPlan>(), Err(FaultError::Count("x".to_owned())));
         let error = "eio=3".parse::<FaultPlan>().expect_err("unknown");
-        assert!(
-            error.to_string().contains("unmapped, zero-length, bad-ioas"),
-            "{error}"
-        );
+        assert!(error.to_string().contains("unmapped, zero-length, bad-ioas"), "{error}");
     }
 
     #[test]
@@ -192,12 +162,7 @@ mod tests {
 
     #[test]
     fn each_fault_changes_one_thing() {
-        let good = Query {
-            ioas: IoasId(3),
-            flags: 0,
-            iova: Iova(0x1000),
-            length: 4096,
-        };
+        let good = Query { ioas: IoasId(3), flags: 0, iova: Iova(0x1000), length: 4096 };
         let spoilt = |fault: Fault| fault.spoil(good, Iova(0x9000));
         assert_eq!(spoilt(Fault::Unmapped).iova, Iova(0x9000));
         assert_eq!(spoilt(Fault::ZeroLength).length, 0);
@@ -213,9 +178,6 @@ mod tests {
             Expected::Unknown => "?".to_owned(),
         });
         assert_eq!(names, ["ENOENT", "EINVAL", "ENOENT", "EOPNOTSUPP", "EOVERFLOW"]);
-        assert_eq!(
-            Fault::ZeroLength.expected(Abi::V5),
-            Expected::Outcome(Outcome::Ok)
-        );
+        assert_eq!(Fault::ZeroLength.expected(Abi::V5), Expected::Outcome(Outcome::Ok));
     }
 }

@@ -1,10 +1,7 @@
 //! The kernel's door: typed ioctls on `/dev/iommu` and on a VFIO cdev, and the memory handed to them.
 //! The one file of the driver with `unsafe`. Layouts and numbers: `include/uapi/linux/{iommufd,vfio}.h`,
 //! Linux 7.3. Owns no policy: what to map, ask or expect is decided elsewhere.
-#![allow(
-    unsafe_code,
-    reason = "ioctl and mmap have no safe form; every block says why it is sound"
-)]
+#![allow(unsafe_code, reason = "ioctl and mmap have no safe form; every block says why it is sound")]
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -155,10 +152,7 @@ pub struct Iommufd {
 impl Iommufd {
     pub fn open(path: &Path) -> io::Result<Self> {
         let file = OpenOptions::new().read(true).write(true).open(path)?;
-        Ok(Self {
-            file,
-            ledger: Mutex::default(),
-        })
+        Ok(Self { file, ledger: Mutex::default() })
     }
 
     /// The calls counted so far.
@@ -168,19 +162,12 @@ impl Iommufd {
 
     fn count<T>(&self, command: Command, result: Result<T, Errno>) -> Result<T, Errno> {
         let outcome = Outcome::from(&result);
-        self.ledger
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .add(command, outcome, 1);
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner).add(command, outcome, 1);
         result
     }
 
     pub fn ioas_alloc(&self) -> Result<IoasId, IoctlError> {
-        let mut raw = RawIoasAlloc {
-            size: IOAS_ALLOC_SIZE,
-            flags: 0,
-            out_ioas_id: 0,
-        };
+        let mut raw = RawIoasAlloc { size: IOAS_ALLOC_SIZE, flags: 0, out_ioas_id: 0 };
         // SAFETY: the kernel reads and writes `size` bytes of `raw`, which is that large.
         let result = unsafe { ioctl(&self.file, Updater::<IOAS_ALLOC, _>::new(&mut raw)) };
         self.count(Command::IoasAlloc, result)
@@ -189,10 +176,7 @@ impl Iommufd {
     }
 
     pub fn destroy(&self, ioas: IoasId) -> Result<(), IoctlError> {
-        let mut raw = RawDestroy {
-            size: DESTROY_SIZE,
-            id: ioas.0,
-        };
+        let mut raw = RawDestroy { size: DESTROY_SIZE, id: ioas.0 };
         // SAFETY: as in `ioas_alloc`.
         let result = unsafe { ioctl(&self.file, Updater::<DESTROY, _>::new(&mut raw)) };
         self.count(Command::Destroy, result)
@@ -214,21 +198,12 @@ impl Iommufd {
         // SAFETY: as in `ioas_alloc`; the kernel pins the pages of `region` and no one reads them.
         let result = unsafe { ioctl(&self.file, Updater::<IOAS_MAP, _>::new(&mut raw)) };
         self.count(Command::IoasMap, result).map_err(|errno| {
-            failed(
-                "IOAS_MAP",
-                format!("of {} at IOVA {iova}", Bytes(region.len() as u64)),
-                errno,
-            )
+            failed("IOAS_MAP", format!("of {} at IOVA {iova}", Bytes(region.len() as u64)), errno)
         })
     }
 
     pub fn ioas_unmap(&self, ioas: IoasId, iova: Iova, length: Bytes) -> Result<(), IoctlError> {
-        let mut raw = RawIoasUnmap {
-            size: IOAS_UNMAP_SIZE,
-            ioas_id: ioas.0,
-            iova: iova.0,
-            length: length.0,
-        };
+        let mut raw = RawIoasUnmap { size: IOAS_UNMAP_SIZE, ioas_id: ioas.0, iova: iova.0, length: length.0 };
         // SAFETY: as in `ioas_alloc`.
         let result = unsafe { ioctl(&self.file, Updater::<IOAS_UNMAP, _>::new(&mut raw)) };
         self.count(Command::IoasUnmap, result)
@@ -253,10 +228,7 @@ impl Iommufd {
         };
         // SAFETY: as in `ioas_alloc`; wrong values in the fields make the kernel fail, not this process.
         unsafe { ioctl(&self.file, Updater::<IOAS_NOIOMMU_GET_PA, _>::new(&mut raw))? };
-        Ok(Answer {
-            phys: PhysAddr(raw.out_phys),
-            length: raw.length,
-        })
+        Ok(Answer { phys: PhysAddr(raw.out_phys), length: raw.length })
     }
 }
 
@@ -271,65 +243,28 @@ impl VfioDevice {
     /// Open without effect on the device; binding enables and resets it.
     pub fn open(path: &Path) -> io::Result<Self> {
         let file = OpenOptions::new().read(true).write(true).open(path)?;
-        Ok(Self {
-            file,
-            name: path.display().to_string(),
-        })
+        Ok(Self { file, name: path.display().to_string() })
     }
 
     pub fn bind(&self, iommufd: &Iommufd) -> Result<(), IoctlError> {
-        let mut raw = RawBind {
-            argsz: BIND_SIZE,
-            flags: 0,
-            iommufd: iommufd.file.as_raw_fd(),
-            out_devid: 0,
-        };
+        let mut raw = RawBind { argsz: BIND_SIZE, flags: 0, iommufd: iommufd.file.as_raw_fd(), out_devid: 0 };
         // SAFETY: the kernel reads and writes at most `argsz` bytes of `raw`, which is that large.
         let result = unsafe { ioctl(&self.file, Updater::<VFIO_DEVICE_BIND_IOMMUFD, _>::new(&mut raw)) };
         result.map_err(|errno| failed("VFIO_DEVICE_BIND_IOMMUFD", format!("on {}", self.name), errno))
     }
 
     pub fn attach(&self, ioas: IoasId) -> Result<(), IoctlError> {
-        let mut raw = RawAttach {
-            argsz: ATTACH_SIZE,
-            flags: 0,
-            pt_id: ioas.0,
-        };
+        let mut raw = RawAttach { argsz: ATTACH_SIZE, flags: 0, pt_id: ioas.0 };
         // SAFETY: as in `bind`.
-        let result = unsafe {
-            ioctl(
-                &self.file,
-                Updater::<VFIO_DEVICE_ATTACH_IOMMUFD_PT, _>::new(&mut raw),
-            )
-        };
-        result.map_err(|errno| {
-            failed(
-                "VFIO_DEVICE_ATTACH_IOMMUFD_PT",
-                format!("on {}", self.name),
-                errno,
-            )
-        })
+        let result = unsafe { ioctl(&self.file, Updater::<VFIO_DEVICE_ATTACH_IOMMUFD_PT, _>::new(&mut raw)) };
+        result.map_err(|errno| failed("VFIO_DEVICE_ATTACH_IOMMUFD_PT", format!("on {}", self.name), errno))
     }
 
     pub fn detach(&self) -> Result<(), IoctlError> {
-        let mut raw = RawDetach {
-            argsz: DETACH_SIZE,
-            flags: 0,
-        };
+        let mut raw = RawDetach { argsz: DETACH_SIZE, flags: 0 };
         // SAFETY: as in `bind`.
-        let result = unsafe {
-            ioctl(
-                &self.file,
-                Updater::<VFIO_DEVICE_DETACH_IOMMUFD_PT, _>::new(&mut raw),
-            )
-        };
-        result.map_err(|errno| {
-            failed(
-                "VFIO_DEVICE_DETACH_IOMMUFD_PT",
-                format!("on {}", self.name),
-                errno,
-            )
-        })
+        let result = unsafe { ioctl(&self.file, Updater::<VFIO_DEVICE_DETACH_IOMMUFD_PT, _>::new(&mut raw)) };
+        result.map_err(|errno| failed("VFIO_DEVICE_DETACH_IOMMUFD_PT", format!("on {}", self.name), errno))
     }
 }
 
@@ -356,12 +291,7 @@ impl Region {
         };
         // SAFETY: a fresh mapping at an address of the kernel's choice overlaps nothing.
         let start = unsafe {
-            rustix::mm::mmap_anonymous(
-                std::ptr::null_mut(),
-                len,
-                ProtFlags::READ | ProtFlags::WRITE,
-                flags,
-            )?
+            rustix::mm::mmap_anonymous(std::ptr::null_mut(), len, ProtFlags::READ | ProtFlags::WRITE, flags)?
         };
         let start = NonNull::new(start.cast()).ok_or(Errno::NOMEM)?;
         let region = Self { start, len };
@@ -408,11 +338,7 @@ impl Drop for Region {
 }
 
 fn failed(operation: &'static str, object: impl Into<String>, errno: Errno) -> IoctlError {
-    IoctlError {
-        operation,
-        object: object.into(),
-        errno,
-    }
+    IoctlError { operation, object: object.into(), errno }
 }
 
 #[cfg(test)]

@@ -41,21 +41,12 @@ pub enum MemoryError {
     #[error("{}: no `{field}` line", path.display())]
     Field { path: PathBuf, field: &'static str },
     #[error("mapping {size} of {} memory: {source}", memory.name())]
-    Map {
-        memory: Memory,
-        size: Bytes,
-        source: io::Error,
-    },
+    Map { memory: Memory, size: Bytes, source: io::Error },
     #[error("{0} does not fit this process's address space")]
     TooLarge(Bytes),
     /// The pool of huge pages is too small.
     #[error("{needed} huge pages of {huge_page} are needed, {free} are free")]
-    HugePages {
-        needed: u64,
-        free: u64,
-        huge_page: Bytes,
-        pool_wanted: u64,
-    },
+    HugePages { needed: u64, free: u64, huge_page: Bytes, pool_wanted: u64 },
     #[error("{size} would be pinned, the limit is {limit}")]
     PinLimit { size: Bytes, limit: Bytes },
 }
@@ -64,20 +55,15 @@ impl MemInfo {
     /// Read `proc/meminfo` under `root`.
     pub fn read(root: &Path) -> Result<Self, MemoryError> {
         let path = root.join("proc/meminfo");
-        let text = fs::read_to_string(&path).map_err(|source| MemoryError::Read {
-            path: path.clone(),
-            source,
-        })?;
+        let text =
+            fs::read_to_string(&path).map_err(|source| MemoryError::Read { path: path.clone(), source })?;
         Self::parse(&text).map_err(|field| MemoryError::Field { path, field })
     }
 
     fn parse(text: &str) -> Result<Self, &'static str> {
         let field = |name: &'static str| {
-            let line = text
-                .lines()
-                .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-            line.and_then(|value| value.split_whitespace().next()?.parse::<u64>().ok())
-                .ok_or(name)
+            let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+            line.and_then(|value| value.split_whitespace().next()?.parse::<u64>().ok()).ok_or(name)
         };
         // A kernel without hugetlb prints none of its lines: then there is no pool.
         let huge = |name| field(name).unwrap_or(0);
@@ -128,9 +114,7 @@ pub fn prepare(
     // Other memory beyond that would call for the OOM killer, whatever limit was given.
     let limit = match memory {
         Memory::Hugetlb => pin_limit.unwrap_or(Bytes(u64::MAX)),
-        _ => pin_limit
-            .unwrap_or_else(|| info.default_pin_limit())
-            .min(info.available),
+        _ => pin_limit.unwrap_or_else(|| info.default_pin_limit()).min(info.available),
     };
     if size > limit {
         return Err(MemoryError::PinLimit { size, limit });
@@ -140,11 +124,7 @@ pub fn prepare(
     }
     let len = size.to_usize().ok_or(MemoryError::TooLarge(size))?;
     let step = usize::try_from(unit).map_err(|_| MemoryError::TooLarge(size))?;
-    let pages = if memory == Memory::Hugetlb {
-        Pages::Huge
-    } else {
-        Pages::Base
-    };
+    let pages = if memory == Memory::Hugetlb { Pages::Huge } else { Pages::Base };
     let mut region = Region::map(len, pages).map_err(|source| MemoryError::Map { memory, size, source })?;
     if memory == Memory::Fragmented {
         for index in shuffled(len / step, SHUFFLE_SEED) {
@@ -213,24 +193,8 @@ mod tests {
     #[test]
     fn nothing_is_mapped_above_the_limit() {
         let error = prepare(Memory::Anon, Bytes(257 << 20), None, &info(), PAGE).err();
-        assert!(
-            matches!(
-                error,
-                Some(MemoryError::PinLimit {
-                    limit: Bytes(0x1000_0000),
-                    ..
-                })
-            ),
-            "{error:?}"
-        );
-        let error = prepare(
-            Memory::Hugetlb,
-            Bytes(4 << 20),
-            Some(Bytes(1 << 20)),
-            &info(),
-            PAGE,
-        )
-        .err();
+        assert!(matches!(error, Some(MemoryError::PinLimit { limit: Bytes(0x1000_0000), .. })), "{error:?}");
+        let error = prepare(Memory::Hugetlb, Bytes(4 << 20), Some(Bytes(1 << 20)), &info(), PAGE).err();
         assert!(matches!(error, Some(MemoryError::PinLimit { .. })), "{error:?}");
     }
 
@@ -239,24 +203,11 @@ mod tests {
         let error = check_pool(Bytes(128 << 20), &info()).expect_err("32 are free");
         // 8 pages are taken already; 64 more are needed.
         assert!(
-            matches!(
-                error,
-                MemoryError::HugePages {
-                    needed: 64,
-                    free: 32,
-                    pool_wanted: 72,
-                    ..
-                }
-            ),
+            matches!(error, MemoryError::HugePages { needed: 64, free: 32, pool_wanted: 72, .. }),
             "{error:?}"
         );
         assert!(check_pool(Bytes(64 << 20), &info()).is_ok());
-        let none = MemInfo {
-            huge_page: Bytes(0),
-            huge_total: 0,
-            huge_free: 0,
-            ..info()
-        };
+        let none = MemInfo { huge_page: Bytes(0), huge_total: 0, huge_free: 0, ..info() };
         assert!(check_pool(Bytes(2 << 20), &none).is_err());
     }
 

@@ -86,27 +86,12 @@ pub fn run(plan: &Plan, stop: &AtomicBool) -> Result<Report, WorkloadError> {
     let region = memory::prepare(plan.memory, plan.size, plan.pin_limit, &info, page)?;
     let mut session = Session::open(iommufd, &path)?;
     let target = session.map(region, plan.iova)?;
-    let abi = abi::refine(
-        &session.iommufd,
-        abi,
-        target.ioas,
-        target.start,
-        target.size,
-        page,
-    );
+    let abi = abi::refine(&session.iommufd, abi, target.ioas, target.start, target.size, page);
     let driven = measure(plan, &session, target, abi, info.huge_page, stop)?;
     let mut ledger = session.close()?;
     driven.tally.enter(&mut ledger);
     let device = path.display().to_string();
-    Ok(Report::new(Facts {
-        plan,
-        device,
-        abi,
-        size: target.size,
-        page,
-        driven,
-        ledger,
-    }))
+    Ok(Report::new(Facts { plan, device, abi, size: target.size, page, driven, ledger }))
 }
 
 fn measure(
@@ -119,12 +104,9 @@ fn measure(
 ) -> Result<Driven, WorkloadError> {
     let page = PageSize::of_system();
     let oracle = match (plan.verify, session.region()) {
-        (Some(addresses), Some(region)) => Some(Oracle::new(
-            pagemap::read(region, page)?,
-            abi,
-            target.start,
-            addresses,
-        )),
+        (Some(addresses), Some(region)) => {
+            Some(Oracle::new(pagemap::read(region, page)?, abi, target.start, addresses))
+        }
         _ => None,
     };
     let job = Job {
@@ -154,10 +136,7 @@ fn no_get_pa(abi: Abi) -> CannotRun {
             "CAP_SYS_RAWIO is missing in the initial user namespace: GET_PA gives EPERM",
             "run as root on the host, or give the process CAP_SYS_RAWIO",
         ),
-        _ => (
-            "this kernel's iommufd does not know GET_PA: it gives ENOTTY",
-            "Linux 7.3 or newer",
-        ),
+        _ => ("this kernel's iommufd does not know GET_PA: it gives ENOTTY", "Linux 7.3 or newer"),
     };
     CannotRun {
         what: "cannot drive GET_PA on this machine".to_owned(),
@@ -187,11 +166,7 @@ impl From<MemoryError> for WorkloadError {
             _ => return Self::Memory(error),
         };
         let what = "cannot pin the buffer".to_owned();
-        Self::CannotRun(CannotRun {
-            what,
-            why: error.to_string(),
-            remedy,
-        })
+        Self::CannotRun(CannotRun { what, why: error.to_string(), remedy })
     }
 }
 

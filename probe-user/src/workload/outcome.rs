@@ -72,17 +72,12 @@ impl Ledger {
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (Command, Outcome, u64)> + '_ {
-        self.0
-            .iter()
-            .map(|(&(command, outcome), &count)| (command, outcome, count))
+        self.0.iter().map(|(&(command, outcome), &count)| (command, outcome, count))
     }
 
     /// All calls of `command`, whatever came of them.
     pub fn total(&self, command: Command) -> u64 {
-        self.iter()
-            .filter(|(this, ..)| *this == command)
-            .map(|(.., count)| count)
-            .sum()
+        self.iter().filter(|(this, ..)| *this == command).map(|(.., count)| count).sum()
     }
 }
 
@@ -111,10 +106,7 @@ fn errno_name(errno: i32) -> Option<&'static str> {
         (Errno::OPNOTSUPP, "EOPNOTSUPP"),
         (Errno::ADDRINUSE, "EADDRINUSE"),
     ];
-    NAMES
-        .iter()
-        .find(|(known, _)| known.raw_os_error() == errno)
-        .map(|(_, name)| *name)
+    NAMES.iter().find(|(known, _)| known.raw_os_error() == errno).map(|(_, name)| *name)
 }
 
 #[cfg(test)]

@@ -64,17 +64,10 @@ impl Frames {
     pub(super) fn new(numbers: Vec<u64>, page: PageSize) -> Self {
         let mut run_end = vec![numbers.len(); numbers.len()];
         for index in (1..numbers.len()).rev() {
-            run_end[index - 1] = if numbers[index] == numbers[index - 1] + 1 {
-                run_end[index]
-            } else {
-                index
-            };
+            run_end[index - 1] =
+                if numbers[index] == numbers[index - 1] + 1 { run_end[index] } else { index };
         }
-        Self {
-            page,
-            numbers,
-            run_end,
-        }
+        Self { page, numbers, run_end }
     }
 
     /// The physical address of `offset` and the contiguous bytes from there on; `None` past the end.
@@ -96,11 +89,7 @@ mod tests {
     #[test]
     fn runs_end_at_gaps_steps_back_and_the_end() {
         let frames = Frames::new(vec![10, 11, 12, 20, 19, 18, 19], PAGE);
-        let pages = |offset| {
-            frames
-                .run_at(offset)
-                .map(|(phys, length)| (phys.0 / 4096, length / 4096))
-        };
+        let pages = |offset| frames.run_at(offset).map(|(phys, length)| (phys.0 / 4096, length / 4096));
         assert_eq!(pages(0), Some((10, 3)));
         assert_eq!(pages(4096), Some((11, 2)));
         assert_eq!(pages(2 * 4096), Some((12, 1)));
@@ -125,14 +114,8 @@ mod tests {
 
     #[test]
     fn entries_must_be_present_and_visible() {
-        assert!(matches!(
-            decode([PRESENT | 5, 0].into_iter(), PAGE),
-            Err(PagemapError::NotPresent(1))
-        ));
-        assert!(matches!(
-            decode([PRESENT, PRESENT].into_iter(), PAGE),
-            Err(PagemapError::Hidden)
-        ));
+        assert!(matches!(decode([PRESENT | 5, 0].into_iter(), PAGE), Err(PagemapError::NotPresent(1))));
+        assert!(matches!(decode([PRESENT, PRESENT].into_iter(), PAGE), Err(PagemapError::Hidden)));
         // Soft-dirty (55) and exclusive (56) are not part of the frame number.
         let frames = decode([PRESENT | (3 << 55) | 5].into_iter(), PAGE).expect("good");
         assert_eq!(frames, Frames::new(vec![5], PAGE));

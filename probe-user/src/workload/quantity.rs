@@ -79,10 +79,7 @@ impl FromStr for Bytes {
             "t" => 40,
             _ => return Err(bad()),
         };
-        number
-            .checked_mul(1 << shift)
-            .map(Self)
-            .ok_or_else(|| QuantityError::TooLarge(text.to_owned()))
+        number.checked_mul(1 << shift).map(Self).ok_or_else(|| QuantityError::TooLarge(text.to_owned()))
     }
 }
 
@@ -94,19 +91,14 @@ impl FromStr for Iova {
             Some(hex) => u64::from_str_radix(hex, 16),
             None => text.parse(),
         };
-        parsed
-            .map(Self)
-            .map_err(|_| QuantityError::Address(text.to_owned()))
+        parsed.map(Self).map_err(|_| QuantityError::Address(text.to_owned()))
     }
 }
 
 /// Read `500ms`, `5s`, `2m`, `1h`; a bare number is seconds.
 pub fn parse_duration(text: &str) -> Result<Duration, QuantityError> {
     let bad = || QuantityError::Duration(text.to_owned());
-    let digits = text
-        .bytes()
-        .take_while(|byte| byte.is_ascii_digit() || *byte == b'.')
-        .count();
+    let digits = text.bytes().take_while(|byte| byte.is_ascii_digit() || *byte == b'.').count();
     let (number, unit) = text.split_at(digits);
     let number: f64 = number.parse().map_err(|_| bad())?;
     let seconds = match unit.trim() {
@@ -174,16 +166,10 @@ mod tests {
     #[test]
     fn what_is_no_size_is_refused() {
         for text in ["", "M", "-1", "1.5M", "64X", "64iB", "64MM", "0x1000"] {
-            assert!(
-                matches!(text.parse::<Bytes>(), Err(QuantityError::Size(_))),
-                "{text}"
-            );
+            assert!(matches!(text.parse::<Bytes>(), Err(QuantityError::Size(_))), "{text}");
         }
         for text in ["18446744073709551616", "99999999T"] {
-            assert!(
-                matches!(text.parse::<Bytes>(), Err(QuantityError::TooLarge(_))),
-                "{text}"
-            );
+            assert!(matches!(text.parse::<Bytes>(), Err(QuantityError::TooLarge(_))), "{text}");
         }
     }
 

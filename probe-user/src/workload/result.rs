@@ -93,15 +93,7 @@ pub struct DeliberateCount {
 
 impl Report {
     pub(super) fn new(facts: Facts<'_>) -> Self {
-        let Facts {
-            plan,
-            device,
-            abi,
-            size,
-            page,
-            driven,
-            ledger,
-        } = facts;
+        let Facts { plan, device, abi, size, page, driven, ledger } = facts;
         let calls = driven.tally.ok_ns.count() + driven.tally.failed_ns.count();
         let elapsed = driven.elapsed.as_secs_f64();
         Self {
@@ -114,11 +106,7 @@ impl Report {
             plan: PlanReport::new(plan, size),
             ended: driven.ended,
             elapsed_ns: u64::try_from(driven.elapsed.as_nanos()).unwrap_or(u64::MAX),
-            calls_per_second: if elapsed > 0.0 {
-                calls as f64 / elapsed
-            } else {
-                0.0
-            },
+            calls_per_second: if elapsed > 0.0 { calls as f64 / elapsed } else { 0.0 },
             ioctls: ledger
                 .iter()
                 .map(|(command, outcome, count)| IoctlCount {
@@ -190,27 +178,11 @@ impl Report {
         ];
         for (name, summary) in rows {
             let Some(summary) = summary else { continue };
-            let Summary {
-                count,
-                min,
-                p50,
-                p90,
-                p99,
-                p999,
-                max,
-                ..
-            } = summary;
-            writeln!(
-                out,
-                "{name:<12}{count:>10}{min:>13}{p50:>13}{p90:>13}{p99:>13}{p999:>13}{max:>13}"
-            )?;
+            let Summary { count, min, p50, p90, p99, p999, max, .. } = summary;
+            writeln!(out, "{name:<12}{count:>10}{min:>13}{p50:>13}{p90:>13}{p99:>13}{p999:>13}{max:>13}")?;
         }
         if let Some(stops) = self.stops {
-            writeln!(
-                out,
-                "\nscans     {} ended at the cap, {} short of it",
-                stops.cap, stops.short
-            )?;
+            writeln!(out, "\nscans     {} ended at the cap, {} short of it", stops.cap, stops.short)?;
         }
         Ok(())
     }
@@ -222,11 +194,7 @@ impl Report {
                 Some(expected) => format!("EXPECTED {expected}"),
                 None => "nothing known to expect".to_owned(),
             };
-            writeln!(
-                out,
-                "on purpose: {} x {} gave {}, {verdict}",
-                row.count, row.fault, row.outcome
-            )?;
+            writeln!(out, "on purpose: {} x {} gave {}, {verdict}", row.count, row.fault, row.outcome)?;
         }
         let Some(verdict) = &self.verify else {
             return Ok(());
@@ -249,11 +217,7 @@ impl Report {
             if first.phys_right { "right" } else { "WRONG" }
         )?;
         if let Some(phys) = first.phys {
-            writeln!(
-                out,
-                "          out_phys {:#x}, expected {:#x}",
-                phys.got, phys.expected
-            )?;
+            writeln!(out, "          out_phys {:#x}, expected {:#x}", phys.got, phys.expected)?;
         }
         Ok(())
     }
@@ -292,17 +256,10 @@ impl DeliberateCount {
             Expected::Outcome(outcome) => Some(outcome.name()),
             Expected::Unknown => None,
         };
-        Self {
-            fault: seen.fault.name(),
-            expected,
-            outcome: seen.outcome.name(),
-            count: seen.count,
-        }
+        Self { fault: seen.fault.name(), expected, outcome: seen.outcome.name(), count: seen.count }
     }
 
     fn as_expected(&self) -> bool {
-        self.expected
-            .as_ref()
-            .is_none_or(|expected| *expected == self.outcome)
+        self.expected.as_ref().is_none_or(|expected| *expected == self.outcome)
     }
 }

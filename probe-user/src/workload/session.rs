@@ -44,16 +44,8 @@ impl Session {
     /// Bind `device` to `iommufd` and attach a fresh IOAS.
     pub fn open(iommufd: Iommufd, device: &Path) -> Result<Self, SessionError> {
         let opened = VfioDevice::open(device).map_err(|source| open_error(device, source))?;
-        let mut session = Self {
-            iommufd,
-            ioas: None,
-            device: None,
-            attached: false,
-            mapped: None,
-        };
-        opened
-            .bind(&session.iommufd)
-            .map_err(|error| bind_error(device, error))?;
+        let mut session = Self { iommufd, ioas: None, device: None, attached: false, mapped: None };
+        opened.bind(&session.iommufd).map_err(|error| bind_error(device, error))?;
         let device = session.device.insert(opened);
         let ioas = *session.ioas.insert(session.iommufd.ioas_alloc()?);
         device.attach(ioas)?;
@@ -159,10 +151,9 @@ fn open_error(path: &Path, source: io::Error) -> SessionError {
         })
     };
     match source.raw_os_error().map(Errno::from_raw_os_error) {
-        Some(Errno::PERM) => cannot(
-            "CAP_SYS_RAWIO is missing".to_owned(),
-            "run as root, or give the process CAP_SYS_RAWIO",
-        ),
+        Some(Errno::PERM) => {
+            cannot("CAP_SYS_RAWIO is missing".to_owned(), "run as root, or give the process CAP_SYS_RAWIO")
+        }
         Some(Errno::ACCESS) => cannot(
             "the node's owner and mode do not let this user in".to_owned(),
             "run as root, or as a user that may read and write the node",
@@ -175,9 +166,6 @@ fn open_error(path: &Path, source: io::Error) -> SessionError {
             "another process holds the device".to_owned(),
             "stop that process, or choose another device with --device",
         ),
-        _ => SessionError::Open {
-            path: path.to_owned(),
-            source,
-        },
+        _ => SessionError::Open { path: path.to_owned(), source },
     }
 }

@@ -53,15 +53,7 @@ pub struct TallyError(#[from] hdrhistogram::CreationError);
 impl Distribution {
     fn new(range: u64) -> Result<Self, TallyError> {
         let histogram = Histogram::new_with_bounds(1, range, SIGNIFICANT_DIGITS)?;
-        Ok(Self {
-            histogram,
-            range,
-            count: 0,
-            sum: 0,
-            min: u64::MAX,
-            max: 0,
-            beyond_range: 0,
-        })
+        Ok(Self { histogram, range, count: 0, sum: 0, min: u64::MAX, max: 0, beyond_range: 0 })
     }
 
     pub fn record(&mut self, value: u64) {
@@ -102,10 +94,8 @@ impl Distribution {
             .iter_recorded()
             .map(|step| {
                 let value = step.value_iterated_to();
-                let (low, high) = (
-                    self.histogram.lowest_equivalent(value),
-                    self.histogram.highest_equivalent(value),
-                );
+                let (low, high) =
+                    (self.histogram.lowest_equivalent(value), self.histogram.highest_equivalent(value));
                 (low, high, step.count_at_value())
             })
             .collect();
@@ -131,10 +121,7 @@ impl Distribution {
         for step in self.histogram.iter_recorded() {
             seen += step.count_at_value();
             if seen as f64 >= rank {
-                return self
-                    .histogram
-                    .highest_equivalent(step.value_iterated_to())
-                    .min(self.max);
+                return self.histogram.highest_equivalent(step.value_iterated_to()).min(self.max);
             }
         }
         self.max
@@ -155,11 +142,7 @@ impl Runs {
     pub fn summary(&self) -> Option<Summary> {
         let (&min, &max) = (self.0.keys().next()?, self.0.keys().next_back()?);
         let count = self.0.values().sum();
-        let sum: u128 = self
-            .0
-            .iter()
-            .map(|(&bytes, &count)| u128::from(bytes) * u128::from(count))
-            .sum();
+        let sum: u128 = self.0.iter().map(|(&bytes, &count)| u128::from(bytes) * u128::from(count)).sum();
         let quantile = |quantile: f64| {
             let rank = (quantile * count as f64).ceil();
             let mut seen = 0;
@@ -179,11 +162,7 @@ impl Runs {
             p999: quantile(0.999),
             max,
             beyond_range: 0,
-            buckets: self
-                .0
-                .iter()
-                .map(|(&bytes, &count)| (bytes, bytes, count))
-                .collect(),
+            buckets: self.0.iter().map(|(&bytes, &count)| (bytes, bytes, count)).collect(),
         })
     }
 }
@@ -253,10 +232,7 @@ mod tests {
     use super::*;
 
     fn answer(length: u64) -> Answer {
-        Answer {
-            phys: PhysAddr(0x1000),
-            length,
-        }
+        Answer { phys: PhysAddr(0x1000), length }
     }
 
     #[test]
@@ -286,10 +262,7 @@ mod tests {
         distribution.record(10);
         distribution.record(1_000_000);
         let summary = distribution.summary().expect("recorded");
-        assert_eq!(
-            (summary.p50, summary.p99, summary.max),
-            (10, 1_000_000, 1_000_000)
-        );
+        assert_eq!((summary.p50, summary.p99, summary.max), (10, 1_000_000, 1_000_000));
         assert_eq!(summary.beyond_range, 1);
     }
 
@@ -302,15 +275,9 @@ mod tests {
         runs.record(3000, 1);
         let summary = runs.summary().expect("recorded");
         assert_eq!((summary.count, summary.sum), (100, 98 * 4096 + 67_108_864 + 3000));
-        assert_eq!(
-            (summary.min, summary.p50, summary.p99, summary.max),
-            (3000, 4096, 4096, 67_108_864)
-        );
+        assert_eq!((summary.min, summary.p50, summary.p99, summary.max), (3000, 4096, 4096, 67_108_864));
         assert_eq!(summary.p999, 67_108_864);
-        assert_eq!(
-            summary.buckets,
-            [(3000, 3000, 1), (4096, 4096, 98), (67_108_864, 67_108_864, 1)]
-        );
+        assert_eq!(summary.buckets, [(3000, 3000, 1), (4096, 4096, 98), (67_108_864, 67_108_864, 1)]);
     }
 
     #[test]
@@ -321,16 +288,10 @@ mod tests {
         tally.record(7, 4096, Err(Errno::NOENT));
         let mut other = tally.clone();
         other.merge(&tally);
-        assert_eq!(
-            (other.ok_ns.count(), other.failed_ns.count(), other.capped),
-            (4, 2, 2)
-        );
+        assert_eq!((other.ok_ns.count(), other.failed_ns.count(), other.capped), (4, 2, 2));
         let mut ledger = Ledger::default();
         other.enter(&mut ledger);
-        let counts: Vec<_> = ledger
-            .iter()
-            .map(|(_, outcome, count)| (outcome.name(), count))
-            .collect();
+        let counts: Vec<_> = ledger.iter().map(|(_, outcome, count)| (outcome.name(), count)).collect();
         assert_eq!(counts, [("ok".to_owned(), 4), ("ENOENT".to_owned(), 2)]);
     }
 }

@@ -53,12 +53,7 @@ pub struct Verdict {
 
 impl Oracle {
     pub fn new(frames: Frames, abi: Abi, start: Iova, addresses: Addresses) -> Self {
-        Self {
-            frames,
-            abi,
-            start,
-            addresses,
-        }
+        Self { frames, abi, start, addresses }
     }
 
     /// Judge the answer to a query `offset` bytes into the buffer with `length` asked for.
@@ -74,10 +69,7 @@ impl Oracle {
             return;
         }
         verdict.differences += 1;
-        let shown = PhysDifference {
-            got: answer.phys.0,
-            expected: phys.0,
-        };
+        let shown = PhysDifference { got: answer.phys.0, expected: phys.0 };
         verdict.first.get_or_insert(Difference {
             iova: self.start.0 + offset,
             asked_bytes: length,
@@ -111,10 +103,7 @@ mod tests {
 
     fn judge(oracle: &Oracle, offset: u64, length: u64, pages: (u64, u64)) -> Verdict {
         let mut verdict = Verdict::default();
-        let answer = Answer {
-            phys: PhysAddr(pages.0 * 4096),
-            length: pages.1 * 4096,
-        };
+        let answer = Answer { phys: PhysAddr(pages.0 * 4096), length: pages.1 * 4096 };
         oracle.check(offset, length, answer, &mut verdict);
         verdict
     }
@@ -150,10 +139,7 @@ mod tests {
         let text = serde_json::to_string(&first).expect("serialises");
         assert!(!text.contains("\"phys\""), "{text}");
         let shown = judge(&oracle(Abi::Merged, Addresses::Show), 0, 8192, (99, 2));
-        let expected = PhysDifference {
-            got: 99 * 4096,
-            expected: 10 * 4096,
-        };
+        let expected = PhysDifference { got: 99 * 4096, expected: 10 * 4096 };
         assert_eq!(shown.first.and_then(|first| first.phys), Some(expected));
     }
 

@@ -44,29 +44,17 @@ const IOMMUFD: &[u8] = b"name=iommufd\0vermagic=7.3.4-test SMP mod_unload\0";
 
 #[test]
 fn a_module_with_both_functions_will_do() {
-    let module = elf(
-        &["iommufd_fops_ioctl", "iopt_get_phys", "other"],
-        &[(".modinfo", IOMMUFD)],
-    );
+    let module = elf(&["iommufd_fops_ioctl", "iopt_get_phys", "other"], &[(".modinfo", IOMMUFD)]);
     let report = examine_bytes(&gzip(&module)).expect("readable");
     assert_eq!(report.judgement, Judgement::WillDo);
-    assert_eq!(
-        (report.kind, report.layers),
-        (Kind::Module("iommufd".to_owned()), vec!["gzip"])
-    );
+    assert_eq!((report.kind, report.layers), (Kind::Module("iommufd".to_owned()), vec!["gzip"]));
     assert_eq!(report.release.as_deref(), Some("7.3.4-test"));
-    assert_eq!(
-        (report.dispatch, report.get_phys),
-        (Found::InSymbols, Found::InSymbols)
-    );
+    assert_eq!((report.dispatch, report.get_phys), (Found::InSymbols, Found::InSymbols));
 }
 
 #[test]
 fn a_module_built_without_noiommu_will_not() {
-    let module = elf(
-        &["iommufd_fops_ioctl", "iopt_get_physics"],
-        &[(".modinfo", IOMMUFD)],
-    );
+    let module = elf(&["iommufd_fops_ioctl", "iopt_get_physics"], &[(".modinfo", IOMMUFD)]);
     assert_eq!(judged(&module), Judgement::NoGetPa);
 }
 
@@ -74,10 +62,7 @@ fn a_module_built_without_noiommu_will_not() {
 fn another_module_is_named() {
     let module = elf(&["vfio_init"], &[(".modinfo", b"name=vfio\0")]);
     let report = examine_bytes(&module).expect("readable");
-    assert_eq!(
-        (report.judgement, report.kind),
-        (Judgement::OtherModule, Kind::Module("vfio".to_owned()))
-    );
+    assert_eq!((report.judgement, report.kind), (Judgement::OtherModule, Kind::Module("vfio".to_owned())));
 }
 
 #[test]
@@ -97,17 +82,10 @@ fn a_stripped_boot_image_is_known_by_its_btf() {
 #[test]
 fn a_stripped_kernel_without_btf_cannot_be_known() {
     let report = examine_bytes(&elf(&[], &[])).expect("readable");
-    assert_eq!(
-        (report.judgement, report.dispatch),
-        (Judgement::Unknowable, Found::Unknowable)
-    );
+    assert_eq!((report.judgement, report.dispatch), (Judgement::Unknowable, Found::Unknowable));
     let mut text = Vec::new();
     report.write_text(&mut text).expect("writes");
-    assert!(
-        String::from_utf8(text)
-            .expect("text")
-            .contains("it is stripped and has no BTF")
-    );
+    assert!(String::from_utf8(text).expect("text").contains("it is stripped and has no BTF"));
 }
 
 #[test]
@@ -118,10 +96,7 @@ fn an_embedded_config_decides_where_nothing_else_does() {
         data.extend(b"IKCFG_ED");
         elf(&[], &[(".rodata", &data)])
     };
-    assert_eq!(
-        judged(&config("# CONFIG_IOMMUFD is not set\n")),
-        Judgement::NotBuilt
-    );
+    assert_eq!(judged(&config("# CONFIG_IOMMUFD is not set\n")), Judgement::NotBuilt);
     assert_eq!(judged(&config("CONFIG_IOMMUFD=m\n")), Judgement::NotBuiltIn);
     assert_eq!(judged(&config("CONFIG_IOMMUFD=y\n")), Judgement::Unknowable);
 }
@@ -136,19 +111,11 @@ fn damaged_files_are_errors_that_name_the_file() {
     // Cut inside or after the headers: an error, or a report that claims less; never a panic.
     for length in 64..module.len() {
         if let Ok(report) = examine_bytes(&module[..length]) {
-            assert_ne!(
-                report.judgement,
-                Judgement::WillDo,
-                "{length} of {}",
-                module.len()
-            );
+            assert_ne!(report.judgement, Judgement::WillDo, "{length} of {}", module.len());
         }
     }
     let error = examine(Path::new("/nonexistent/vmlinuz")).expect_err("absent");
-    assert!(
-        error.to_string().contains("reading /nonexistent/vmlinuz"),
-        "{error}"
-    );
+    assert!(error.to_string().contains("reading /nonexistent/vmlinuz"), "{error}");
 }
 
 #[test]

@@ -14,18 +14,11 @@ fn with_job(change: impl FnOnce(&mut Job<'_>), test: impl FnOnce(&Job<'_>)) {
     let stop = AtomicBool::new(false);
     let mut job = Job {
         iommufd: &iommufd,
-        target: Target {
-            ioas: IoasId(1),
-            start: Iova(1 << 32),
-            size: Bytes(SIZE),
-        },
+        target: Target { ioas: IoasId(1), start: Iova(1 << 32), size: Bytes(SIZE) },
         abi: Abi::Merged,
         cap: Cap::Page,
         step: Step::Page,
-        limit: Limit {
-            count: NonZeroU64::new(103),
-            duration: None,
-        },
+        limit: Limit { count: NonZeroU64::new(103), duration: None },
         threads: 3,
         page: PageSize(4096),
         huge_page: Bytes(2 << 20),
@@ -46,12 +39,7 @@ fn exactly_the_asked_number_of_calls_is_made() {
             assert_eq!(driven.tally.failed_ns.count(), 103 + 7);
             assert_eq!(driven.ended, Ended::Count);
             assert_eq!(driven.faults.iter().map(|fault| fault.count).sum::<u64>(), 7);
-            assert!(
-                driven
-                    .faults
-                    .iter()
-                    .all(|fault| fault.outcome == Errno::NOTTY.into())
-            );
+            assert!(driven.faults.iter().all(|fault| fault.outcome == Errno::NOTTY.into()));
         },
     );
 }
@@ -74,11 +62,7 @@ fn a_stop_that_is_set_ends_it_before_the_first_call() {
     with_job(
         |_| {},
         |job| {
-            let job = Job {
-                stop: &stop,
-                iommufd: &iommufd,
-                ..*job
-            };
+            let job = Job { stop: &stop, iommufd: &iommufd, ..*job };
             let driven = drive(&job).expect("runs");
             assert_eq!(driven.ended, Ended::Interrupted);
             assert_eq!(driven.tally.failed_ns.count(), 0);
@@ -89,12 +73,7 @@ fn a_stop_that_is_set_ends_it_before_the_first_call() {
 #[test]
 fn a_duration_of_nothing_ends_by_duration() {
     with_job(
-        |job| {
-            job.limit = Limit {
-                count: None,
-                duration: Some(Duration::ZERO),
-            }
-        },
+        |job| job.limit = Limit { count: None, duration: Some(Duration::ZERO) },
         |job| assert_eq!(drive(job).expect("runs").ended, Ended::Duration),
     );
 }
@@ -106,17 +85,11 @@ fn steps_go_forward_and_wrap() {
         |job| {
             assert_eq!(job.next(0, 9), 4096);
             assert_eq!(job.next(SIZE - 4096, 9), 0);
-            let returned = Job {
-                step: Step::Returned,
-                ..*job
-            };
+            let returned = Job { step: Step::Returned, ..*job };
             assert_eq!(returned.next(4096, 3 * 4096), 4 * 4096);
             assert_eq!(returned.next(4096, 0), 2 * 4096);
             assert_eq!(returned.next(4096, u64::MAX), 0);
-            let huge = Job {
-                step: Step::Huge,
-                ..*job
-            };
+            let huge = Job { step: Step::Huge, ..*job };
             assert_eq!(huge.next(0, 9), 0);
         },
     );
