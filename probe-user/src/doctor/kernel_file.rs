@@ -22,11 +22,11 @@ const MOST_SHOWN: usize = 120;
 
 #[derive(Debug, thiserror::Error)]
 pub enum KernelFileError {
-    #[error("reading {}: {source}", path.display())]
+    #[error("reading {}", path.display())]
     Read { path: PathBuf, source: io::Error },
-    #[error("{} is no kernel: {source}", path.display())]
+    #[error("{} is no kernel", path.display())]
     Unpack { path: PathBuf, source: UnpackError },
-    #[error("{}: not a whole ELF file: {source}", path.display())]
+    #[error("{}: not a whole ELF file", path.display())]
     Elf { path: PathBuf, source: object::Error },
     #[error("{} is larger than 2 GiB", path.display())]
     TooLarge { path: PathBuf },
@@ -226,6 +226,8 @@ impl KernelReport {
     /// For a person.
     pub fn write_text(&self, out: &mut dyn Write) -> io::Result<()> {
         let what = match &self.kind {
+            // Nothing in it says that it is one.
+            Kind::Vmlinux if self.release.is_none() && !self.btf => "an ELF file".to_owned(),
             Kind::Vmlinux => "a kernel".to_owned(),
             Kind::Module(name) => format!("the module {name}"),
         };

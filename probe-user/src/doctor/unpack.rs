@@ -24,7 +24,7 @@ pub enum UnpackError {
     OldProtocol(u16),
     #[error("it is compressed with {0}, which is not supported; give the unpacked vmlinux or module")]
     Unsupported(&'static str),
-    #[error("unpacking its {format} part: {source}")]
+    #[error("unpacking its {format} part")]
     Damaged { format: &'static str, source: io::Error },
     #[error("its {0} part unpacks to more than 2 GiB")]
     TooLarge(&'static str),

@@ -30,7 +30,7 @@ pub enum Abi {
 /// The question could not be asked, or the answer fits no version.
 #[derive(Debug, thiserror::Error)]
 pub enum AbiError {
-    #[error("asking for the GET_PA version: {0}")]
+    #[error("asking for the GET_PA version")]
     SetUp(#[from] IoctlError),
     #[error("GET_PA on an empty IOAS with length 0 gave {0}, which no known version does")]
     Unknown(String),

@@ -94,7 +94,7 @@ pub struct Driven {
 pub enum DriveError {
     #[error(transparent)]
     Tally(#[from] TallyError),
-    #[error("starting load thread {index}: {source}")]
+    #[error("starting load thread {index}")]
     Spawn { index: u64, source: std::io::Error },
     #[error("load thread {0} panicked")]
     Panicked(u64),

@@ -36,11 +36,11 @@ pub struct MemInfo {
 
 #[derive(Debug, thiserror::Error)]
 pub enum MemoryError {
-    #[error("reading {}: {source}", path.display())]
+    #[error("reading {}", path.display())]
     Read { path: PathBuf, source: io::Error },
     #[error("{}: no `{field}` line", path.display())]
     Field { path: PathBuf, field: &'static str },
-    #[error("mapping {size} of {} memory: {source}", memory.name())]
+    #[error("mapping {size} of {} memory", memory.name())]
     Map { memory: Memory, size: Bytes, source: io::Error },
     #[error("{0} does not fit this process's address space")]
     TooLarge(Bytes),

@@ -17,7 +17,7 @@ const ENTRY: usize = size_of::<u64>();
 
 #[derive(Debug, thiserror::Error)]
 pub enum PagemapError {
-    #[error("reading {PAGEMAP}: {0}")]
+    #[error("reading {PAGEMAP}")]
     Read(#[from] io::Error),
     #[error("{PAGEMAP}: page {0} of the buffer is not present although it is pinned")]
     NotPresent(usize),

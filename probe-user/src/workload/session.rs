@@ -17,7 +17,7 @@ use super::quantity::{Bytes, Iova};
 pub enum SessionError {
     #[error(transparent)]
     CannotRun(CannotRun),
-    #[error("opening {}: {source}", path.display())]
+    #[error("opening {}", path.display())]
     Open { path: PathBuf, source: io::Error },
     #[error(transparent)]
     Ioctl(#[from] IoctlError),

@@ -47,7 +47,7 @@ pub struct Summary {
 
 /// Cannot happen with the constants above; kept as a value because the histogram's constructor says so.
 #[derive(Debug, thiserror::Error)]
-#[error("histogram: {0}")]
+#[error("making a histogram")]
 pub struct TallyError(#[from] hdrhistogram::CreationError);
 
 impl Distribution {
