@@ -49,9 +49,7 @@ fn maps() -> BTreeMap<String, [u32; 4]> {
         .filter(|symbol| symbol.section_index() == Some(section.index()) && symbol.is_definition())
         .map(|symbol| {
             let at = usize::try_from(symbol.address()).unwrap();
-            let word = |place: usize| {
-                u32::from_le_bytes(bytes[at + 4 * place..][..4].try_into().unwrap())
-            };
+            let word = |place: usize| u32::from_le_bytes(bytes[at + 4 * place..][..4].try_into().unwrap());
             (symbol.name().unwrap().to_owned(), [word(0), word(1), word(2), word(3)])
         })
         .collect()

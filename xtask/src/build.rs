@@ -40,11 +40,7 @@ pub(crate) struct Build {
 impl Chore for Build {
     fn run(self) -> Result<ExitCode> {
         let object = bpf_object(&self.mirror)?;
-        let made = if self.bpf_only {
-            object
-        } else {
-            binary_with(&object)?
-        };
+        let made = if self.bpf_only { object } else { binary_with(&object)? };
         ui::answer(made.display().to_string());
         Ok(ExitCode::SUCCESS)
     }
@@ -66,14 +62,7 @@ pub(crate) fn bpf_object(mirror: &Mirror) -> Result<PathBuf> {
     ];
     let mut cargo = cargo("build", &flags);
     cargo
-        .args([
-            "--package",
-            "probe-ebpf",
-            "--release",
-            "--target",
-            BPF_TARGET,
-            "-Zbuild-std=core",
-        ])
+        .args(["--package", "probe-ebpf", "--release", "--target", BPF_TARGET, "-Zbuild-std=core"])
         .env("RUSTC_BOOTSTRAP", "1")
         .env("LD_LIBRARY_PATH", linker.library_path()?)
         .env("CARGO_TARGET_DIR", bpf_target_dir());
@@ -96,10 +85,7 @@ pub(crate) fn binary(mirror: &Mirror) -> Result<PathBuf> {
 
 /// Where [`binary`] leaves its result.
 pub(crate) fn binary_path() -> Result<PathBuf> {
-    Ok(workspace::target()
-        .join(Rustc::query()?.host)
-        .join(PROFILE)
-        .join("iovascope"))
+    Ok(workspace::target().join(Rustc::query()?.host).join(PROFILE).join("iovascope"))
 }
 
 /// Builds test target `name` of probe-user, without running it.
@@ -107,13 +93,9 @@ pub(crate) fn test_binary(mirror: &Mirror, name: &str, features: &[&str]) -> Res
     let object = bpf_object(mirror)?;
     let mut cargo = guest_cargo("test")?;
     cargo.args(["--no-run", "--package", "probe-user", "--test", name]);
-    cargo
-        .args(["--features", &features.join(",")])
-        .env(OBJECT_VARIABLE, object);
-    artifact(&mut cargo, |artifact| {
-        artifact.target.kind == ["test"] && artifact.target.name == name
-    })
-    .with_context(|| format!("cannot build the test {name} of package probe-user"))
+    cargo.args(["--features", &features.join(",")]).env(OBJECT_VARIABLE, object);
+    artifact(&mut cargo, |artifact| artifact.target.kind == ["test"] && artifact.target.name == name)
+        .with_context(|| format!("cannot build the test {name} of package probe-user"))
 }
 
 /// Builds the guest's PID 1.
@@ -126,9 +108,7 @@ pub(crate) fn guest_init() -> Result<PathBuf> {
 
 fn binary_with(object: &Path) -> Result<PathBuf> {
     let mut cargo = guest_cargo("build")?;
-    cargo
-        .args(["--package", "probe-user", "--bin", "iovascope"])
-        .env(OBJECT_VARIABLE, object);
+    cargo.args(["--package", "probe-user", "--bin", "iovascope"]).env(OBJECT_VARIABLE, object);
     artifact(&mut cargo, |artifact| artifact.target.kind == ["bin"])
         .context("cannot build the package probe-user")
 }
@@ -182,23 +162,11 @@ fn artifact(cargo: &mut Command, wanted: impl Fn(&Artifact) -> bool) -> Result<P
     if io::stderr().is_terminal() {
         cargo.args(["--color", "always"]);
     }
-    let spawned = cargo
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn();
+    let spawned = cargo.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
     let mut child = spawned.context("cannot start cargo")?;
-    let stderr = child
-        .stderr
-        .take()
-        .map(|pipe| thread::spawn(move || forward(pipe)));
+    let stderr = child.stderr.take().map(|pipe| thread::spawn(move || forward(pipe)));
     let mut found = None;
-    for line in child
-        .stdout
-        .take()
-        .into_iter()
-        .flat_map(|pipe| BufReader::new(pipe).lines())
-    {
+    for line in child.stdout.take().into_iter().flat_map(|pipe| BufReader::new(pipe).lines()) {
         let line = line.context("cannot read cargo's messages")?;
         // Other kinds of messages have no `executable` and fail to parse as this one.
         if let Ok(artifact) = serde_json::from_str::<Artifact>(&line)

@@ -35,9 +35,7 @@ impl Key {
 
 impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.clone().finalize()[..8]
-            .iter()
-            .try_for_each(|byte| write!(f, "{byte:02x}"))
+        self.0.clone().finalize()[..8].iter().try_for_each(|byte| write!(f, "{byte:02x}"))
     }
 }
 
@@ -49,11 +47,7 @@ pub(crate) struct Cache {
 impl Cache {
     /// `$IOVASCOPE_CACHE`, else `$XDG_CACHE_HOME/iovascope`, else `~/.cache/iovascope`.
     pub(crate) fn open() -> Result<Self> {
-        let set = |name| {
-            env::var_os(name)
-                .filter(|value| !value.is_empty())
-                .map(PathBuf::from)
-        };
+        let set = |name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         let root = set("IOVASCOPE_CACHE")
             .or_else(|| Some(set("XDG_CACHE_HOME")?.join("iovascope")))
             .or_else(|| Some(set("HOME")?.join(".cache/iovascope")))
@@ -63,9 +57,7 @@ impl Cache {
 
     fn at(root: &Path) -> Result<Self> {
         fs::create_dir_all(root).with_context(|| format!("cannot make the cache {}", root.display()))?;
-        let root = root
-            .canonicalize()
-            .with_context(|| format!("cannot find {}", root.display()))?;
+        let root = root.canonicalize().with_context(|| format!("cannot find {}", root.display()))?;
         Ok(Self { root })
     }
 
@@ -139,11 +131,7 @@ fn touch(path: &Path) {
 fn prune(dir: &Path) {
     for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
         let path = entry.path();
-        let age = entry
-            .metadata()
-            .and_then(|m| m.modified())
-            .ok()
-            .and_then(|t| t.elapsed().ok());
+        let age = entry.metadata().and_then(|m| m.modified()).ok().and_then(|t| t.elapsed().ok());
         let dead = path.extension() == Some(OsStr::new(&PARTIAL[1..]));
         if dead || age.is_some_and(|age| age > KEEP) {
             let _ = fs::remove_dir_all(&path);
@@ -167,14 +155,9 @@ mod tests {
     fn an_entry_is_made_once() {
         let (_dir, cache) = scratch();
         let key = Key::default().with("a", "1");
-        let made = cache
-            .entry("kind", &key, |dir| Ok(fs::write(dir.join("f"), "x")?))
-            .unwrap();
+        let made = cache.entry("kind", &key, |dir| Ok(fs::write(dir.join("f"), "x")?)).unwrap();
         let again = cache.entry("kind", &key, |_| bail!("made twice")).unwrap();
-        assert_eq!(
-            (made.clone(), "x"),
-            (again, fs::read_to_string(made.join("f")).unwrap().as_str())
-        );
+        assert_eq!((made.clone(), "x"), (again, fs::read_to_string(made.join("f")).unwrap().as_str()));
     }
 
     #[test]
@@ -206,12 +189,8 @@ mod tests {
 
     #[test]
     fn inputs_cannot_run_into_each_other() {
-        let key = |parts: &[(&str, &str)]| {
-            parts
-                .iter()
-                .fold(Key::default(), |k, (l, v)| k.with(l, v))
-                .to_string()
-        };
+        let key =
+            |parts: &[(&str, &str)]| parts.iter().fold(Key::default(), |k, (l, v)| k.with(l, v)).to_string();
         assert_ne!(key(&[("a", "bc")]), key(&[("ab", "c")]));
         assert_ne!(key(&[("a", "b"), ("c", "d")]), key(&[("a", "bc"), ("", "d")]));
         assert_eq!(key(&[]).len(), 16);

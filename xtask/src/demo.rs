@@ -49,21 +49,14 @@ impl Chore for Demo {
         let recording = out.join(RECORDING);
         clear(&recording)?;
         // The user side builds while the lab is made, but a host that can needs no lab.
-        let variants: &[&str] = if self.on == Place::Host {
-            &[]
-        } else {
-            &["mainline"]
-        };
+        let variants: &[&str] = if self.on == Place::Host { &[] } else { &["mainline"] };
         setup::ensure(&self.mirror, variants)?;
         let binary = build::binary(&self.mirror)?;
         if host_can(&binary) {
             step.note("on this host, which has a no-IOMMU device");
             on_host(&binary, &out)?;
         } else if self.on == Place::Host {
-            bail!(
-                "this host cannot run the demo: `{} doctor` says why",
-                binary.display()
-            );
+            bail!("this host cannot run the demo: `{} doctor` says why", binary.display());
         } else {
             step.note("in the lab");
             in_lab(&out)?;
@@ -71,26 +64,15 @@ impl Chore for Demo {
         let report = Command::new(&binary).arg("report").arg(&recording).status();
         let reported = report.context("cannot start iovascope report")?.success();
         ui::say(format!("\nrecording: {}", shown(&recording).display()));
-        ui::say(format!(
-            "again:     {} report {}",
-            shown(&binary).display(),
-            shown(&recording).display()
-        ));
+        ui::say(format!("again:     {} report {}", shown(&binary).display(), shown(&recording).display()));
         step.done();
-        Ok(if reported {
-            ExitCode::SUCCESS
-        } else {
-            ExitCode::FAILURE
-        })
+        Ok(if reported { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 }
 
 /// Whether this host has everything that recording and driving need.
 fn able(binary: &Path) -> bool {
-    let looked = Command::new(binary)
-        .args(["doctor", "--json"])
-        .stderr(Stdio::null())
-        .output();
+    let looked = Command::new(binary).args(["doctor", "--json"]).stderr(Stdio::null()).output();
     let Ok(output) = looked else { return false };
     serde_json::from_slice::<serde_json::Value>(&output.stdout)
         .is_ok_and(|found| found["record"]["able"] == true && found["load"]["able"] == true)
@@ -102,10 +84,7 @@ fn on_host(binary: &Path, out: &Path) -> Result<()> {
     path.push(":");
     path.push(env::var_os("PATH").unwrap_or_default());
     let mut script = Command::new("sh");
-    script
-        .arg(workspace::root().join(SCRIPT))
-        .current_dir(out)
-        .env("PATH", path);
+    script.arg(workspace::root().join(SCRIPT)).current_dir(out).env("PATH", path);
     run(&mut script, "the demo on this host")
 }
 
@@ -113,17 +92,9 @@ fn in_lab(out: &Path) -> Result<()> {
     let mut lab = tool::this();
     let mut share = std::ffi::OsString::from("lab=");
     share.push(workspace::root().join("lab"));
-    lab.args(["lab", "run", "--no-build", "--out"])
-        .arg(out)
-        .arg("--share")
-        .arg(share);
+    lab.args(["lab", "run", "--no-build", "--out"]).arg(out).arg("--share").arg(share);
     // Huge pages are the guest's own: it is thrown away.
-    lab.args([
-        "--",
-        "sh",
-        "-c",
-        "echo 40 > /proc/sys/vm/nr_hugepages; exec sh /lab/share/lab/demo.sh",
-    ]);
+    lab.args(["--", "sh", "-c", "echo 40 > /proc/sys/vm/nr_hugepages; exec sh /lab/share/lab/demo.sh"]);
     run(&mut lab, "the demo in the lab")
 }
 
@@ -150,6 +121,5 @@ fn clear(recording: &Path) -> Result<()> {
 /// A path as the user would type it here.
 fn shown(path: &Path) -> PathBuf {
     let here = env::current_dir().unwrap_or_default();
-    path.strip_prefix(here)
-        .map_or_else(|_| path.to_owned(), Path::to_owned)
+    path.strip_prefix(here).map_or_else(|_| path.to_owned(), Path::to_owned)
 }

@@ -42,9 +42,7 @@ pub(crate) fn ensure(mirror: &Mirror, variants: &[&str]) -> Result<()> {
     thread::scope(|scope| {
         let tools = scope.spawn(|| toolchain::ensure(&cache, mirror));
         let lab = variants.iter().try_for_each(|name| stage.variant(name).map(drop));
-        let tools = tools
-            .join()
-            .map_err(|_| anyhow!("setting up the toolchain panicked"))?;
+        let tools = tools.join().map_err(|_| anyhow!("setting up the toolchain panicked"))?;
         lab.and(tools.map(drop))
     })
 }

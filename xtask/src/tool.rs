@@ -17,9 +17,7 @@ pub(crate) fn logged(command: &mut Command, log: &Path) -> Result<()> {
         fs::create_dir_all(parent).with_context(|| format!("cannot make {}", parent.display()))?;
     }
     let file = File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
-    let twin = file
-        .try_clone()
-        .with_context(|| format!("cannot share {}", log.display()))?;
+    let twin = file.try_clone().with_context(|| format!("cannot share {}", log.display()))?;
     let status = command.stdin(Stdio::null()).stdout(file).stderr(twin).status();
     let status = status.map_err(|error| cannot_start(command, &error))?;
     if status.success() {
@@ -28,19 +26,12 @@ pub(crate) fn logged(command: &mut Command, log: &Path) -> Result<()> {
     let text = fs::read(log).unwrap_or_default();
     let text = String::from_utf8_lossy(&text);
     let tail = tail(&text, TAIL).join("\n  | ");
-    bail!(
-        "{} ended with {status}; {} says at its end:\n  | {tail}",
-        name(command),
-        log.display()
-    )
+    bail!("{} ended with {status}; {} says at its end:\n  | {tail}", name(command), log.display())
 }
 
 /// Runs `command` and returns its standard output as text.
 pub(crate) fn output(command: &mut Command) -> Result<String> {
-    let out = command
-        .stdin(Stdio::null())
-        .output()
-        .map_err(|error| cannot_start(command, &error))?;
+    let out = command.stdin(Stdio::null()).output().map_err(|error| cannot_start(command, &error))?;
     if !out.status.success() {
         let said = String::from_utf8_lossy(&out.stderr);
         bail!("{} ended with {}: {}", name(command), out.status, said.trim());
@@ -52,34 +43,19 @@ pub(crate) fn output(command: &mut Command) -> Result<String> {
 /// Runs `left | right` with the errors of both in `log`.
 pub(crate) fn piped(left: &mut Command, right: &mut Command, log: &Path) -> Result<()> {
     let said = File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
-    let twin = said
-        .try_clone()
-        .with_context(|| format!("cannot share {}", log.display()))?;
-    let mut source = left
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(said)
-        .spawn();
+    let twin = said.try_clone().with_context(|| format!("cannot share {}", log.display()))?;
+    let mut source = left.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(said).spawn();
     let source = source.as_mut().map_err(|error| cannot_start(left, error))?;
-    let pipe = source
-        .stdout
-        .take()
-        .ok_or_else(|| anyhow!("{} has no output", name(left)))?;
+    let pipe = source.stdout.take().ok_or_else(|| anyhow!("{} has no output", name(left)))?;
     let sunk = right.stdin(pipe).stdout(Stdio::null()).stderr(twin).status();
-    let sourced = source
-        .wait()
-        .with_context(|| format!("cannot wait for {}", name(left)))?;
+    let sourced = source.wait().with_context(|| format!("cannot wait for {}", name(left)))?;
     let sunk = sunk.map_err(|error| cannot_start(right, &error))?;
     if sourced.success() && sunk.success() {
         return Ok(());
     }
     let text = fs::read_to_string(log).unwrap_or_default();
     let tail = tail(&text, TAIL).join("\n  | ");
-    bail!(
-        "{} ({sourced}) into {} ({sunk}) failed:\n  | {tail}",
-        name(left),
-        name(right)
-    )
+    bail!("{} ({sourced}) into {} ({sunk}) failed:\n  | {tail}", name(left), name(right))
 }
 
 /// The last `count` lines.
@@ -103,10 +79,7 @@ pub(crate) fn find(program: &str) -> Option<PathBuf> {
 }
 
 fn name(command: &Command) -> String {
-    let arguments = command
-        .get_args()
-        .take(3)
-        .map(|a| a.to_string_lossy().into_owned());
+    let arguments = command.get_args().take(3).map(|a| a.to_string_lossy().into_owned());
     let mut words = vec![command.get_program().to_string_lossy().into_owned()];
     words.extend(arguments);
     if command.get_args().len() > 3 {
@@ -137,11 +110,8 @@ mod tests {
     #[test]
     fn a_failure_shows_the_end_of_the_log() {
         let dir = tempfile::tempdir().unwrap();
-        let error = logged(
-            Command::new("sh").args(["-c", "echo so; exit 3"]),
-            &dir.path().join("l"),
-        )
-        .unwrap_err();
+        let error =
+            logged(Command::new("sh").args(["-c", "echo so; exit 3"]), &dir.path().join("l")).unwrap_err();
         let text = error.to_string();
         assert!(text.contains("exit status: 3") && text.contains("| so"), "{text}");
     }

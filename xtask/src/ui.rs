@@ -33,10 +33,7 @@ pub(crate) struct Step {
 impl Step {
     pub(crate) fn begin(name: &str, what: impl AsRef<str>) -> Self {
         say(format!("[{name}] {}", what.as_ref()));
-        Self {
-            name: name.to_owned(),
-            start: Instant::now(),
-        }
+        Self { name: name.to_owned(), start: Instant::now() }
     }
 
     /// A line about what is going on inside.
@@ -45,10 +42,6 @@ impl Step {
     }
 
     pub(crate) fn done(self) {
-        say(format!(
-            "[{}] done in {:.1} s",
-            self.name,
-            self.start.elapsed().as_secs_f64()
-        ));
+        say(format!("[{}] done in {:.1} s", self.name, self.start.elapsed().as_secs_f64()));
     }
 }

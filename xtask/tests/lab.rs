@@ -15,10 +15,7 @@ const INVENTORY: &str = "for node in /dev/iommu /dev/vfio/devices/noiommu-vfio0 
 /// `cargo xtask lab run`, with its output folder in `out`, of `script` for the guest's sh.
 fn lab(out: &Path, options: &[&str], script: &str) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
-    command
-        .args(["lab", "run", "--no-build", "--out"])
-        .arg(out)
-        .args(options);
+    command.args(["lab", "run", "--no-build", "--out"]).arg(out).args(options);
     command.args(["--", "sh", "-c", script]);
     match command.output() {
         Ok(output) => output,
@@ -33,11 +30,7 @@ fn text(bytes: &[u8]) -> String {
 #[track_caller]
 fn assert_status(output: &Output, status: i32) {
     let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
-    assert_eq!(
-        output.status.code(),
-        Some(status),
-        "\nstdout: {stdout}\nstderr: {stderr}"
-    );
+    assert_eq!(output.status.code(), Some(status), "\nstdout: {stdout}\nstderr: {stderr}");
 }
 
 /// Bytes of every value, with no period that a buffer's size could hide.
@@ -92,15 +85,8 @@ fn a_run_passes_status_streams_and_files_and_leaves_the_host_alone() {
         second.len()
     );
     assert_eq!(fs::read(out.join("sub/copy")).unwrap(), second);
-    assert!(
-        text(&fs::read(out.join("console.log")).unwrap()).contains("taint"),
-        "the console's log is kept"
-    );
-    assert_eq!(
-        fs::read_dir(&data).unwrap().count(),
-        2,
-        "the guest wrote to a read-only share"
-    );
+    assert!(text(&fs::read(out.join("console.log")).unwrap()).contains("taint"), "the console's log is kept");
+    assert_eq!(fs::read_dir(&data).unwrap().count(), 2, "the guest wrote to a read-only share");
     // The next guest sees the root as it was.
     let script = format!("{INVENTORY}; test -x /usr/bin/strace && ! test -e /usr/bin/dash.new");
     let again = lab(&out, &["--variant", "stock"], &script);
@@ -113,23 +99,13 @@ fn each_variant_is_what_it_says() {
     let dir = tempfile::tempdir().unwrap();
     let node = "/dev/vfio/devices/noiommu-vfio0";
     for (variant, expected) in [
-        (
-            "mainline",
-            vec!["/dev/iommu", node, "/sys/kernel/btf/iommufd", "iopt_get_phys"],
-        ),
-        (
-            "v5",
-            vec!["/dev/iommu", node, "/sys/kernel/btf/iommufd", "iopt_get_phys"],
-        ),
+        ("mainline", vec!["/dev/iommu", node, "/sys/kernel/btf/iommufd", "iopt_get_phys"]),
+        ("v5", vec!["/dev/iommu", node, "/sys/kernel/btf/iommufd", "iopt_get_phys"]),
         ("noiommu-off", vec!["/dev/iommu", "/sys/kernel/btf/iommufd"]),
     ] {
         let output = lab(dir.path(), &["--variant", variant], INVENTORY);
         assert_status(&output, 0);
-        assert_eq!(
-            text(&output.stdout).lines().collect::<Vec<_>>(),
-            expected,
-            "{variant}"
-        );
+        assert_eq!(text(&output.stdout).lines().collect::<Vec<_>>(), expected, "{variant}");
     }
 }
 
@@ -141,12 +117,7 @@ fn trouble_in_the_kernel_fails_a_command_that_succeeded() {
     let output = lab(dir.path(), &["--variant", "stock"], script);
     assert_status(&output, 125);
     let said = text(&output.stderr);
-    for told in [
-        "the command ended with 0, but",
-        "warning: [",
-        "lab/test.c:1",
-        "taint: bit 9",
-    ] {
+    for told in ["the command ended with 0, but", "warning: [", "lab/test.c:1", "taint: bit 9"] {
         assert!(said.contains(told), "{told}: {said}");
     }
 }
@@ -171,10 +142,7 @@ fn a_hang_ends_at_the_time_limit_with_the_consoles_tail() {
     assert_status(&output, 124);
     assert_eq!(text(&output.stdout), "begun\n");
     let said = text(&output.stderr);
-    assert!(
-        said.contains("time limit of 20 s") && said.contains("the last words"),
-        "{said}"
-    );
+    assert!(said.contains("time limit of 20 s") && said.contains("the last words"), "{said}");
     assert!(text(&fs::read(dir.path().join("console.log")).unwrap()).contains("the last words"));
 }
 
@@ -182,14 +150,8 @@ fn a_hang_ends_at_the_time_limit_with_the_consoles_tail() {
 fn a_command_that_does_not_exist_is_the_labs_failure() {
     let dir = tempfile::tempdir().unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
-    command
-        .args(["lab", "run", "--no-build", "--variant", "stock", "--out"])
-        .arg(dir.path());
+    command.args(["lab", "run", "--no-build", "--variant", "stock", "--out"]).arg(dir.path());
     let output = command.args(["--", "no-such-program"]).output().unwrap();
     assert_status(&output, 125);
-    assert!(
-        text(&output.stderr).contains("start no-such-program"),
-        "{}",
-        text(&output.stderr)
-    );
+    assert!(text(&output.stderr).contains("start no-such-program"), "{}", text(&output.stderr));
 }

@@ -39,9 +39,5 @@ fn loopback_up() -> Result<(), Failure> {
         .stdin(Stdio::null())
         .status()
         .map_err(|e| format!("run ip: {e}"))?;
-    if status.success() {
-        Ok(())
-    } else {
-        Err(format!("ip link set lo up: {status}"))
-    }
+    if status.success() { Ok(()) } else { Err(format!("ip link set lo up: {status}")) }
 }

@@ -16,10 +16,7 @@ pub(crate) fn prepare() -> Result<(), Failure> {
     write("/sys/module/vfio/parameters/enable_unsafe_noiommu_mode", "1")?;
     let device = find()?;
     write(device.join("driver_override"), "vfio-pci")?;
-    let address = device
-        .file_name()
-        .map(|n| n.to_string_lossy().into_owned())
-        .unwrap_or_default();
+    let address = device.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
     write("/sys/bus/pci/drivers_probe", &address)
 }
 
@@ -28,14 +25,8 @@ pub(crate) fn check_nodes(present: &[String], absent: &[String]) -> Result<(), F
     for (nodes, wanted) in [(present, true), (absent, false)] {
         for node in nodes {
             if Path::new(node).exists() != wanted {
-                let state = if wanted {
-                    "did not appear"
-                } else {
-                    "must not exist, but does"
-                };
-                return Err(format!(
-                    "{node} {state}: this kernel variant is not what it says it is"
-                ));
+                let state = if wanted { "did not appear" } else { "must not exist, but does" };
+                return Err(format!("{node} {state}: this kernel variant is not what it says it is"));
             }
         }
     }

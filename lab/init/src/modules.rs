@@ -19,9 +19,7 @@ pub(crate) fn load_all(paths: &[String]) -> Result<(), Failure> {
 /// Loads one module; one that is there already is no failure.
 pub(crate) fn load(path: &str) -> Result<(), Failure> {
     let file = File::open(path).map_err(|e| format!("open module {path}: {e}"))?;
-    let plain = Path::new(path)
-        .extension()
-        .is_some_and(|extension| extension == "ko");
+    let plain = Path::new(path).extension().is_some_and(|extension| extension == "ko");
     let flags = if plain { 0 } else { COMPRESSED };
     match finit_module(&file, c"", flags) {
         Ok(()) | Err(Errno::EXIST) => Ok(()),

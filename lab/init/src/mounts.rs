@@ -38,12 +38,7 @@ pub(crate) fn system() -> Result<(), Failure> {
     early()?;
     let plain = MountFlags::NOSUID | MountFlags::NODEV;
     for (kind, target, flags, options) in [
-        (
-            "devpts",
-            "/dev/pts",
-            MountFlags::NOSUID | MountFlags::NOEXEC,
-            "mode=0620,ptmxmode=0666",
-        ),
+        ("devpts", "/dev/pts", MountFlags::NOSUID | MountFlags::NOEXEC, "mode=0620,ptmxmode=0666"),
         ("tmpfs", "/dev/shm", plain, "mode=1777"),
         ("tmpfs", "/run", plain, "mode=0755"),
         ("tmpfs", "/tmp", plain, "mode=1777"),
@@ -61,24 +56,14 @@ pub(crate) fn system() -> Result<(), Failure> {
 /// The shares that only this run has.
 pub(crate) fn shares(spec: &Spec) -> Result<(), Failure> {
     for (index, name) in spec.shares.iter().enumerate() {
-        nine_p(
-            &tag::share(index),
-            &format!("{}/{name}", path::SHARES),
-            MountFlags::RDONLY,
-        )?;
+        nine_p(&tag::share(index), &format!("{}/{name}", path::SHARES), MountFlags::RDONLY)?;
     }
     Ok(())
 }
 
 /// A folder of the host that may change while the guest runs.
 pub(crate) fn nine_p(tag: &str, target: &str, flags: MountFlags) -> Result<(), Failure> {
-    on(
-        tag,
-        "9p",
-        target,
-        flags,
-        &format!("trans=virtio,version=9p2000.L,cache=none,msize={MSIZE}"),
-    )
+    on(tag, "9p", target, flags, &format!("trans=virtio,version=9p2000.L,cache=none,msize={MSIZE}"))
 }
 
 fn on(source: &str, kind: &str, target: &str, flags: MountFlags, options: &str) -> Result<(), Failure> {

@@ -24,11 +24,7 @@ pub(crate) struct Ports {
 
 impl Ports {
     pub(crate) fn open() -> Result<Self, Failure> {
-        Ok(Self {
-            stdout: open(port::STDOUT)?,
-            stderr: open(port::STDERR)?,
-            verdict: open(port::VERDICT)?,
-        })
+        Ok(Self { stdout: open(port::STDOUT)?, stderr: open(port::STDERR)?, verdict: open(port::VERDICT)? })
     }
 
     /// Sends the verdict and waits until the host has it, so that powering off cannot cut anything short.
@@ -68,11 +64,8 @@ fn open(name: &str) -> Result<File, Failure> {
 }
 
 fn find(name: &str) -> Option<String> {
-    fs::read_dir("/sys/class/virtio-ports")
-        .ok()?
-        .flatten()
-        .find_map(|entry| {
-            let found = fs::read_to_string(entry.path().join("name")).ok()?;
-            (found.trim() == name).then(|| format!("/dev/{}", entry.file_name().to_string_lossy()))
-        })
+    fs::read_dir("/sys/class/virtio-ports").ok()?.flatten().find_map(|entry| {
+        let found = fs::read_to_string(entry.path().join("name")).ok()?;
+        (found.trim() == name).then(|| format!("/dev/{}", entry.file_name().to_string_lossy()))
+    })
 }

@@ -33,53 +33,30 @@ pub(crate) fn command(spec: &Spec, ports: &Ports) -> Result<Verdict, Failure> {
 fn run(spec: &Spec, ports: &Ports) -> Result<Verdict, Failure> {
     let (program, arguments) = spec.arguments.split_first().ok_or("the spec has no command")?;
     let mut command = Command::new(program);
-    command
-        .args(arguments)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
+    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     prepare(&mut command, spec);
     let mut child = match command.spawn() {
         Ok(child) => child,
         Err(error) => return Err(format!("start {program}: {error}")),
     };
-    let stdout = child
-        .stdout
-        .take()
-        .map(|from| Pump::start(from, &ports.stdout))
-        .transpose()?;
-    let stderr = child
-        .stderr
-        .take()
-        .map(|from| Pump::start(from, &ports.stderr))
-        .transpose()?;
+    let stdout = child.stdout.take().map(|from| Pump::start(from, &ports.stdout)).transpose()?;
+    let stderr = child.stderr.take().map(|from| Pump::start(from, &ports.stderr)).transpose()?;
     let status = child.wait().map_err(|e| format!("wait for {program}: {e}"))?;
-    Ok(ended(
-        status,
-        stdout.map_or(0, Pump::finish),
-        stderr.map_or(0, Pump::finish),
-    ))
+    Ok(ended(status, stdout.map_or(0, Pump::finish), stderr.map_or(0, Pump::finish)))
 }
 
 /// `setsid --ctty` makes the console the controlling terminal, so that job control and Ctrl-C work.
 fn shell(spec: &Spec, rows: u16, columns: u16) -> Result<Verdict, Failure> {
     let console = OpenOptions::new().read(true).write(true).open(CONSOLE);
     let console = console.map_err(|e| format!("open {CONSOLE}: {e}"))?;
-    let size = Winsize {
-        ws_row: rows,
-        ws_col: columns,
-        ws_xpixel: 0,
-        ws_ypixel: 0,
-    };
+    let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
     tcsetwinsize(&console, size).map_err(|e| format!("set the size of {CONSOLE}: {e}"))?;
     let again = || console.try_clone().map_err(|e| format!("share {CONSOLE}: {e}"));
     let mut command = Command::new("/usr/bin/setsid");
     command.args(["--ctty", "--wait"]).args(&spec.arguments);
     command.stdin(again()?).stdout(again()?).stderr(again()?);
     prepare(&mut command, spec);
-    let status = command
-        .status()
-        .map_err(|e| format!("start {}: {e}", spec.arguments.join(" ")))?;
+    let status = command.status().map_err(|e| format!("start {}: {e}", spec.arguments.join(" ")))?;
     Ok(ended(status, 0, 0))
 }
 
@@ -109,11 +86,7 @@ fn ended(status: ExitStatus, stdout: u64, stderr: u64) -> Verdict {
 
 fn code(status: ExitStatus) -> u8 {
     let signal = status.signal().map(|n| n + 128);
-    status
-        .code()
-        .or(signal)
-        .and_then(|n| u8::try_from(n).ok())
-        .unwrap_or(u8::MAX)
+    status.code().or(signal).and_then(|n| u8::try_from(n).ok()).unwrap_or(u8::MAX)
 }
 
 /// Copies one pipe to one port until the pipe ends.

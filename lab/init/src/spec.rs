@@ -126,10 +126,7 @@ impl Spec {
 
 fn shell(value: &str) -> Option<Mode> {
     let (rows, columns) = value.split_once(' ')?;
-    Some(Mode::Shell {
-        rows: rows.parse().ok()?,
-        columns: columns.parse().ok()?,
-    })
+    Some(Mode::Shell { rows: rows.parse().ok()?, columns: columns.parse().ok()? })
 }
 
 #[cfg(test)]
@@ -140,10 +137,7 @@ mod tests {
     fn a_spec_survives_the_journey() {
         let spec = Spec {
             variant: "v5".into(),
-            mode: Mode::Shell {
-                rows: 40,
-                columns: 120,
-            },
+            mode: Mode::Shell { rows: 40, columns: 120 },
             arguments: vec!["sh".into(), "-c".into(), "echo\t\"a\nb\"".into(), String::new()],
             environment: vec!["A=b=c".into()],
             modules: vec!["/lab/modules/iommufd.ko".into()],
@@ -157,13 +151,9 @@ mod tests {
 
     #[test]
     fn nonsense_is_refused() {
-        for text in [
-            "",
-            "variant\tx\0",
-            "argument",
-            "argument\ttrue\0what\tx\0",
-            "argument\ttrue\0shell\t4\0",
-        ] {
+        for text in
+            ["", "variant\tx\0", "argument", "argument\ttrue\0what\tx\0", "argument\ttrue\0shell\t4\0"]
+        {
             assert!(Spec::decode(text).is_err(), "{text:?}");
         }
     }

@@ -23,12 +23,7 @@ impl Verdict {
     #[must_use]
     pub fn encode(&self) -> String {
         match self {
-            Self::Ended {
-                status,
-                stdout,
-                stderr,
-                taint,
-            } => {
+            Self::Ended { status, stdout, stderr, taint } => {
                 format!("ended {status} {stdout} {stderr} {taint}\n")
             }
             Self::Failed(reason) => format!("failed {}\n", reason.replace('\n', "; ")),
@@ -46,12 +41,7 @@ impl Verdict {
         let status = fields.next()?.parse().ok()?;
         let [stdout, stderr, taint] =
             [fields.next()?, fields.next()?, fields.next()?].map(|f| f.parse().ok());
-        let verdict = Self::Ended {
-            status,
-            stdout: stdout?,
-            stderr: stderr?,
-            taint: taint?,
-        };
+        let verdict = Self::Ended { status, stdout: stdout?, stderr: stderr?, taint: taint? };
         (word == "ended" && fields.next().is_none()).then_some(verdict)
     }
 }
@@ -63,12 +53,7 @@ mod tests {
     #[test]
     fn a_verdict_survives_the_journey() {
         for verdict in [
-            Verdict::Ended {
-                status: 139,
-                stdout: 0,
-                stderr: u64::MAX,
-                taint: 4096,
-            },
+            Verdict::Ended { status: 139, stdout: 0, stderr: u64::MAX, taint: 4096 },
             Verdict::Failed("mount: no such device".into()),
         ] {
             assert_eq!(Verdict::decode(&verdict.encode()), Some(verdict));
@@ -77,15 +62,9 @@ mod tests {
 
     #[test]
     fn half_a_verdict_is_none() {
-        for line in [
-            "",
-            "ended",
-            "ended 0",
-            "ended 0 1 2",
-            "ended 256 0 0 0",
-            "ended 0 0 0 0 0",
-            "passed 0 0 0 0",
-        ] {
+        for line in
+            ["", "ended", "ended 0", "ended 0 1 2", "ended 256 0 0 0", "ended 0 0 0 0 0", "passed 0 0 0 0"]
+        {
             assert_eq!(Verdict::decode(line), None, "{line:?}");
         }
     }

@@ -147,7 +147,8 @@ pub(crate) fn runs_agree(recorded: &Recorded) {
 pub(crate) fn nothing_left() {
     let listed = succeed(Command::new("bpftool").args(["-j", "prog", "show"]));
     let programs: Value = serde_json::from_slice(&listed.stdout).unwrap();
-    let ours: Vec<_> = programs.as_array().unwrap().iter().filter(|program| program["type"] == "kprobe").collect();
+    let ours: Vec<_> =
+        programs.as_array().unwrap().iter().filter(|program| program["type"] == "kprobe").collect();
     assert!(ours.is_empty(), "left behind: {ours:?}");
     let kprobes = fs::read_to_string("/sys/kernel/debug/kprobes/list").unwrap();
     assert!(kprobes.trim().is_empty(), "left behind: {kprobes}");

@@ -8,7 +8,10 @@ fn what_is_missing_is_said_and_nothing_is_attached() {
         let output = guest::iovascope(arguments).output().unwrap();
         let said = guest::stdout(&output) + &guest::stderr(&output);
         assert_eq!(output.status.code(), Some(3), "{arguments:?}: {said}");
-        assert!(said.contains("iopt_get_phys") && said.contains("CONFIG_IOMMUFD_NOIOMMU"), "{arguments:?}: {said}");
+        assert!(
+            said.contains("iopt_get_phys") && said.contains("CONFIG_IOMMUFD_NOIOMMU"),
+            "{arguments:?}: {said}"
+        );
     }
     guest::nothing_left();
     assert!(!std::path::Path::new("/tmp/off.iova").exists());

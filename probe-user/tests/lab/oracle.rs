@@ -108,7 +108,8 @@ fn path(file: &str) -> PathBuf {
 
 fn append(file: &str, line: &str) {
     let path = path(file);
-    let written = OpenOptions::new().append(true).open(&path).and_then(|mut file| file.write_all(line.as_bytes()));
+    let written =
+        OpenOptions::new().append(true).open(&path).and_then(|mut file| file.write_all(line.as_bytes()));
     written.unwrap_or_else(|error| {
         let log = fs::read_to_string(Path::new(TRACING).join("error_log")).unwrap_or_default();
         panic!("cannot write {line:?} to {}: {error}\n{log}", path.display());

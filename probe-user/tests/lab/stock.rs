@@ -8,7 +8,7 @@ fn what_is_missing_is_said_and_nothing_is_attached() {
         let output = guest::iovascope(arguments).output().unwrap();
         let said = guest::stdout(&output) + &guest::stderr(&output);
         assert_eq!(output.status.code(), Some(3), "{arguments:?}: {said}");
-        assert!(said.contains("iommufd") && said.contains("CONFIG_IOMMUFD"), "{arguments:?}: {said}");
+        assert!(said.contains("CONFIG_IOMMUFD"), "{arguments:?}: {said}");
     }
     guest::nothing_left();
     assert!(!std::path::Path::new("/tmp/stock.iova").exists());

@@ -15,8 +15,12 @@ fn the_abi_is_found_and_no_stop_is_called_cap() {
     assert_eq!(recorded.load["verify"]["differences"], 0);
     let stops: Vec<_> = report["get_phys"]["runs"].as_object().unwrap().keys().cloned().collect();
     assert_eq!(stops, ["short"]);
-    guest::runs_agree(&recorded);
-    let longest = report["get_phys"]["runs"]["short"]["max"].as_u64().unwrap();
+    // The driver tells v5 from later drafts by a few answers of its own, which its loop does not count.
+    let runs = &report["get_phys"]["runs"]["short"];
+    let answered = guest::count(&guest::driven(&recorded.load), "IOAS_NOIOMMU_GET_PA", "ok");
+    assert_eq!(runs["count"].as_u64(), Some(answered));
+    assert!(runs["sum"].as_u64() >= recorded.load["run_bytes"]["sum"].as_u64());
+    let longest = runs["max"].as_u64().unwrap();
     assert!(longest > 4096, "a scan went beyond the cap of one page");
 }
 

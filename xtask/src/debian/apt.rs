@@ -47,10 +47,7 @@ impl Apt {
         write("sources/lab.sources", &sources)?;
         // An empty list of installed packages: plans then hold everything a root needs.
         write("state/status", "")?;
-        Ok(Self {
-            log: cache.log("apt"),
-            dir,
-        })
+        Ok(Self { log: cache.log("apt"), dir })
     }
 
     /// Fetches the package lists.
@@ -68,30 +65,22 @@ impl Apt {
     /// Versions of `package`, newest first.
     pub(crate) fn versions(&self, package: &str) -> Result<Vec<String>> {
         let table = tool::output(self.command("apt-cache").args(["madison", package]))?;
-        Ok(table
-            .lines()
-            .filter_map(|row| Some(row.split('|').nth(1)?.trim().to_owned()))
-            .collect())
+        Ok(table.lines().filter_map(|row| Some(row.split('|').nth(1)?.trim().to_owned())).collect())
     }
 
     /// What installing `packages` on an empty system takes.
     pub(crate) fn plan(&self, packages: &[String]) -> Result<Vec<Deb>> {
         let mut command = self.command("apt-get");
-        command
-            .args(["install", "--quiet=2", "--print-uris", "--no-install-recommends"])
-            .args(packages);
+        command.args(["install", "--quiet=2", "--print-uris", "--no-install-recommends"]).args(packages);
         let text = tool::output(&mut command)?;
         let plan = text.lines().map(parse).collect::<Option<Vec<_>>>();
-        plan.filter(|plan| !plan.is_empty())
-            .ok_or_else(|| anyhow!("apt's plan is not understood: {text}"))
+        plan.filter(|plan| !plan.is_empty()).ok_or_else(|| anyhow!("apt's plan is not understood: {text}"))
     }
 
     /// Downloads a plan's files into [`Self::archives`], verified against the signed lists.
     pub(crate) fn fetch(&self, packages: &[String]) -> Result<()> {
         let mut command = self.command("apt-get");
-        command
-            .args(["install", "--yes", "--download-only", "--no-install-recommends"])
-            .args(packages);
+        command.args(["install", "--yes", "--download-only", "--no-install-recommends"]).args(packages);
         tool::logged(&mut command, &self.log).context("cannot download packages")
     }
 
@@ -100,10 +89,7 @@ impl Apt {
         let mut command = self.command("apt-get");
         tool::logged(command.args(["download", package]).current_dir(dir), &self.log)?;
         let files = fs::read_dir(dir).with_context(|| format!("cannot list {}", dir.display()))?;
-        let file = files
-            .flatten()
-            .map(|f| f.path())
-            .find(|p| p.extension().is_some_and(|e| e == "deb"));
+        let file = files.flatten().map(|f| f.path()).find(|p| p.extension().is_some_and(|e| e == "deb"));
         match file {
             Some(file) => Ok(file),
             None => bail!("apt-get download {package} left no file"),
@@ -140,9 +126,7 @@ impl Apt {
         ] {
             command.args(["-o", &format!("{option}={value}")]);
         }
-        command
-            .env("LC_ALL", "C")
-            .env("DEBIAN_FRONTEND", "noninteractive");
+        command.env("LC_ALL", "C").env("DEBIAN_FRONTEND", "noninteractive");
         command
     }
 }
@@ -150,10 +134,7 @@ impl Apt {
 /// A line of `--print-uris`: `'URI' FILE SIZE HASH`.
 fn parse(line: &str) -> Option<Deb> {
     let mut fields = line.split_whitespace().skip(1);
-    Some(Deb {
-        file: fields.next()?.to_owned(),
-        size: fields.next()?.parse().ok()?,
-    })
+    Some(Deb { file: fields.next()?.to_owned(), size: fields.next()?.parse().ok()? })
 }
 
 #[cfg(test)]
@@ -163,13 +144,7 @@ mod tests {
     #[test]
     fn a_line_of_a_plan() {
         let line = "'http://m/pool/l/lib_1%3a2_amd64.deb' lib_1%3a2_amd64.deb 166780612 SHA256:70";
-        assert_eq!(
-            parse(line),
-            Some(Deb {
-                file: "lib_1%3a2_amd64.deb".into(),
-                size: 166_780_612
-            })
-        );
+        assert_eq!(parse(line), Some(Deb { file: "lib_1%3a2_amd64.deb".into(), size: 166_780_612 }));
         assert_eq!(parse("E: nothing"), None);
     }
 }

@@ -22,18 +22,9 @@ enum Proof {
 }
 
 const NEEDS: [Need; 4] = [
-    Need {
-        package: "qemu-system-x86",
-        proof: Proof::Program("qemu-system-x86_64"),
-    },
-    Need {
-        package: "xz-utils",
-        proof: Proof::Program("xz"),
-    },
-    Need {
-        package: "util-linux",
-        proof: Proof::Program("setpriv"),
-    },
+    Need { package: "qemu-system-x86", proof: Proof::Program("qemu-system-x86_64") },
+    Need { package: "xz-utils", proof: Proof::Program("xz") },
+    Need { package: "util-linux", proof: Proof::Program("setpriv") },
     Need {
         package: "debian-archive-keyring",
         proof: Proof::File("/usr/share/keyrings/debian-archive-keyring.gpg"),
@@ -51,13 +42,7 @@ impl Need {
 
 /// Installs what is missing.
 pub(crate) fn ensure(cache: &Cache) -> Result<()> {
-    let missing = || {
-        NEEDS
-            .iter()
-            .filter(|need| !need.met())
-            .map(|need| need.package)
-            .collect::<Vec<_>>()
-    };
+    let missing = || NEEDS.iter().filter(|need| !need.met()).map(|need| need.package).collect::<Vec<_>>();
     if missing().is_empty() {
         return Ok(());
     }
@@ -81,9 +66,7 @@ pub(crate) fn ensure(cache: &Cache) -> Result<()> {
     let apt = |arguments: &[&str], log: &str| {
         let mut command = Command::new("apt-get");
         command.args(["-o", "DPkg::Lock::Timeout=300"]).args(arguments);
-        command
-            .env("DEBIAN_FRONTEND", "noninteractive")
-            .env("LC_ALL", "C");
+        command.env("DEBIAN_FRONTEND", "noninteractive").env("LC_ALL", "C");
         tool::logged(&mut command, &cache.log(log))
     };
     apt(&["update"], "host-update")?;

@@ -33,10 +33,7 @@ impl Mirror {
 
 /// The first main archive: the security archive calls itself by another label.
 fn pick(targets: &str) -> Option<String> {
-    targets
-        .lines()
-        .find_map(|line| line.strip_suffix(" Debian Debian Packages"))
-        .map(str::to_owned)
+    targets.lines().find_map(|line| line.strip_suffix(" Debian Debian Packages")).map(str::to_owned)
 }
 
 #[cfg(test)]

@@ -20,12 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(12);
 
 /// The fastest accelerator that works here.
 pub(super) fn best(stage: &Stage<'_>, kernel: &Kernel) -> Result<Accel> {
-    if OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open("/dev/kvm")
-        .is_err()
-    {
+    if OpenOptions::new().read(true).write(true).open("/dev/kvm").is_err() {
         return Ok(Accel::Tcg);
     }
     let boot =
@@ -62,17 +57,10 @@ fn try_boot(stage: &Stage<'_>, kernel: &Kernel) -> Result<bool> {
         limit: PATIENCE,
         mode: Mode::Run,
     };
-    let sinks = Sinks {
-        stdout: &mut io::sink(),
-        stderr: &mut io::sink(),
-    };
+    let sinks = Sinks { stdout: &mut io::sink(), stderr: &mut io::sink() };
     let outcome = guest::run(&scratch, kernel, Accel::Kvm, &job, sinks)?;
     let works = outcome.status() == 0;
-    step.note(if works {
-        "yes"
-    } else {
-        "no; the lab runs on QEMU's translator"
-    });
+    step.note(if works { "yes" } else { "no; the lab runs on QEMU's translator" });
     step.done();
     Ok(works)
 }

@@ -23,12 +23,8 @@ use crate::{tool, workspace};
 const RECIPE: &str = "unpacked 1";
 
 /// Parts of packages that a guest has no use for.
-const LEFT_OUT: [&str; 4] = [
-    "./usr/share/doc",
-    "./usr/share/man",
-    "./usr/share/locale",
-    "./usr/share/bash-completion",
-];
+const LEFT_OUT: [&str; 4] =
+    ["./usr/share/doc", "./usr/share/man", "./usr/share/locale", "./usr/share/bash-completion"];
 
 /// What the kernel's sources are taken for, relative to their root.
 const SOURCES: [&str; 5] = [
@@ -41,10 +37,7 @@ const SOURCES: [&str; 5] = [
 
 /// Files that maintainer scripts would have made.
 const FILES: [(&str, &str); 5] = [
-    (
-        "etc/passwd",
-        "root:x:0:0:root:/root:/bin/bash\nnobody:x:65534:65534:nobody:/:/usr/sbin/nologin\n",
-    ),
+    ("etc/passwd", "root:x:0:0:root:/root:/bin/bash\nnobody:x:65534:65534:nobody:/:/usr/sbin/nologin\n"),
     ("etc/group", "root:x:0:\nnogroup:x:65534:\n"),
     ("etc/hosts", "127.0.0.1 localhost lab\n::1 localhost\n"),
     ("etc/hostname", "lab\n"),
@@ -113,21 +106,13 @@ fn key(release: &Release, tools: &[String]) -> Key {
 fn tools() -> Result<Vec<String>> {
     let path = workspace::root().join("lab/packages.txt");
     let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-    let names = text
-        .lines()
-        .map(|line| line.split('#').next().unwrap_or_default().trim());
+    let names = text.lines().map(|line| line.split('#').next().unwrap_or_default().trim());
     Ok(names.filter(|name| !name.is_empty()).map(str::to_owned).collect())
 }
 
 fn fill(cache: &Cache, apt: &Apt, release: &Release, tools: &[String], dir: &Path) -> Result<()> {
-    let packages: Vec<String> = release
-        .packages()
-        .into_iter()
-        .chain(tools.iter().cloned())
-        .collect();
-    let plan = apt
-        .plan(&packages)
-        .context("Debian's index cannot satisfy lab/packages.txt")?;
+    let packages: Vec<String> = release.packages().into_iter().chain(tools.iter().cloned()).collect();
+    let plan = apt.plan(&packages).context("Debian's index cannot satisfy lab/packages.txt")?;
     let mib = plan.iter().map(|deb| deb.size).sum::<u64>() >> 20;
     let step = Step::begin("base", format!("downloading {} packages, {mib} MiB", plan.len()));
     apt.fetch(&packages)?;
@@ -158,10 +143,7 @@ fn unpack_all(cache: &Cache, apt: &Apt, release: &Release, mut plan: Vec<Deb>, d
     let work = |worker: usize| -> Result<()> {
         let log = cache.log(&format!("unpack-{worker}"));
         loop {
-            let next = queue
-                .lock()
-                .map_err(|_| anyhow!("another unpacking thread panicked"))?
-                .pop();
+            let next = queue.lock().map_err(|_| anyhow!("another unpacking thread panicked"))?.pop();
             let Some(deb) = next else { return Ok(()) };
             let file = apt.archives().join(&deb.file);
             if deb.file.starts_with(&release.source) {
@@ -173,26 +155,17 @@ fn unpack_all(cache: &Cache, apt: &Apt, release: &Release, mut plan: Vec<Deb>, d
     };
     thread::scope(|scope| {
         let workers = thread::available_parallelism().map_or(1, usize::from);
-        let running: Vec<_> = (0..workers)
-            .map(|worker| scope.spawn(move || work(worker)))
-            .collect();
-        running
-            .into_iter()
-            .try_for_each(|one| one.join().map_err(|_| anyhow!("unpacking panicked"))?)
+        let running: Vec<_> = (0..workers).map(|worker| scope.spawn(move || work(worker))).collect();
+        running.into_iter().try_for_each(|one| one.join().map_err(|_| anyhow!("unpacking panicked"))?)
     })
 }
 
 fn unpack(deb: &Path, root: &Path, log: &Path) -> Result<()> {
     let mut tar = Command::new("tar");
-    tar.args(["-x", "--no-same-owner", "--keep-directory-symlink", "-C"])
-        .arg(root);
+    tar.args(["-x", "--no-same-owner", "--keep-directory-symlink", "-C"]).arg(root);
     tar.args(LEFT_OUT.map(|path| format!("--exclude={path}")));
-    tool::piped(
-        Command::new("dpkg-deb").arg("--fsys-tarfile").arg(deb),
-        &mut tar,
-        log,
-    )
-    .with_context(|| format!("cannot unpack {}", deb.display()))
+    tool::piped(Command::new("dpkg-deb").arg("--fsys-tarfile").arg(deb), &mut tar, log)
+        .with_context(|| format!("cannot unpack {}", deb.display()))
 }
 
 /// The package holds one tar.xz of 1.6 GiB, of which little is wanted.
@@ -200,17 +173,12 @@ fn unpack_sources(deb: &Path, release: &Release, dir: &Path, log: &Path) -> Resu
     let inner = format!("./usr/src/{}.tar.xz", release.source);
     let mut tar = Command::new("tar");
     tar.args(["-x", "--no-same-owner", "-C"]).arg(dir).arg(&inner);
-    tool::piped(
-        Command::new("dpkg-deb").arg("--fsys-tarfile").arg(deb),
-        &mut tar,
-        log,
-    )?;
+    tool::piped(Command::new("dpkg-deb").arg("--fsys-tarfile").arg(deb), &mut tar, log)?;
     let archive = dir.join(&inner);
     let sources = dir.join("sources");
     fs::create_dir(&sources).with_context(|| format!("cannot make {}", sources.display()))?;
     let mut tar = Command::new("tar");
-    tar.args(["-x", "--no-same-owner", "--strip-components=1", "-C"])
-        .arg(&sources);
+    tar.args(["-x", "--no-same-owner", "--strip-components=1", "-C"]).arg(&sources);
     tar.args(SOURCES.map(|path| format!("{}/{path}", release.source)));
     let mut xz = Command::new("xz");
     xz.args(["--decompress", "--stdout", "--threads=0"]).arg(&archive);

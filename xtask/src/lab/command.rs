@@ -81,12 +81,7 @@ struct Options {
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// More kernel parameters.
-    #[arg(
-        long,
-        value_name = "PARAMETERS",
-        default_value = "",
-        allow_hyphen_values = true
-    )]
+    #[arg(long, value_name = "PARAMETERS", default_value = "", allow_hyphen_values = true)]
     append: String,
     /// A folder of this host, read-only at /lab/share/NAME.
     #[arg(long = "share", value_name = "NAME=DIR", value_parser = parse_share)]
@@ -112,19 +107,9 @@ impl Chore for Lab {
             }
             Action::Shell { options, arguments } => {
                 let programs = programs(&options, &self.mirror)?;
-                let arguments = if arguments.is_empty() {
-                    vec!["bash".to_owned()]
-                } else {
-                    arguments
-                };
+                let arguments = if arguments.is_empty() { vec!["bash".to_owned()] } else { arguments };
                 let (rows, columns) = terminal::size();
-                let outcome = boot(
-                    &stage,
-                    options,
-                    arguments,
-                    programs,
-                    Mode::Shell { rows, columns },
-                )?;
+                let outcome = boot(&stage, options, arguments, programs, Mode::Shell { rows, columns })?;
                 Ok(conclude(&outcome))
             }
         }
@@ -153,15 +138,9 @@ fn boot(
     mode: Mode,
 ) -> Result<Outcome> {
     let kernel = stage.kernel(&options.variant)?;
-    let accel = if options.icount {
-        Accel::Icount
-    } else {
-        accel::best(stage, &kernel)?
-    };
-    let mut environment = vec![format!(
-        "TERM={}",
-        std::env::var("TERM").unwrap_or_else(|_| "dumb".to_owned())
-    )];
+    let accel = if options.icount { Accel::Icount } else { accel::best(stage, &kernel)? };
+    let mut environment =
+        vec![format!("TERM={}", std::env::var("TERM").unwrap_or_else(|_| "dumb".to_owned()))];
     environment.extend(options.environment);
     let job = Job {
         out: prepare_out(options.out, &options.variant)?,
@@ -180,10 +159,7 @@ fn boot(
         mode,
     };
     let scratch = Scratch::new(stage.cache)?;
-    let sinks = Sinks {
-        stdout: &mut io::stdout(),
-        stderr: &mut io::stderr(),
-    };
+    let sinks = Sinks { stdout: &mut io::stdout(), stderr: &mut io::stderr() };
     guest::run(&scratch, &kernel, accel, &job, sinks)
 }
 
@@ -196,16 +172,8 @@ fn conclude(outcome: &Outcome) -> ExitCode {
 
 /// The binary under test, on the guest's PATH.
 fn programs(options: &Options, mirror: &Mirror) -> Result<Vec<(String, PathBuf)>> {
-    let binary = if options.no_build {
-        build::binary_path()?
-    } else {
-        build::binary(mirror)?
-    };
-    Ok(if binary.is_file() {
-        vec![("iovascope".to_owned(), binary)]
-    } else {
-        Vec::new()
-    })
+    let binary = if options.no_build { build::binary_path()? } else { build::binary(mirror)? };
+    Ok(if binary.is_file() { vec![("iovascope".to_owned(), binary)] } else { Vec::new() })
 }
 
 /// The default folder is ours, and is emptied; one that the user names is left as it is.
@@ -221,19 +189,14 @@ fn prepare_out(named: Option<PathBuf>, variant: &str) -> Result<PathBuf> {
         }
     }
     fs::create_dir_all(&out).with_context(|| format!("cannot make {}", out.display()))?;
-    out.canonicalize()
-        .with_context(|| format!("cannot find {}", out.display()))
+    out.canonicalize().with_context(|| format!("cannot find {}", out.display()))
 }
 
 fn parse_share(text: &str) -> Result<(String, PathBuf)> {
-    let (name, dir) = text
-        .split_once('=')
-        .ok_or_else(|| anyhow!("a share is NAME=DIR"))?;
+    let (name, dir) = text.split_once('=').ok_or_else(|| anyhow!("a share is NAME=DIR"))?;
     if name.is_empty() || name.contains('/') || name.starts_with('.') {
         bail!("{name:?} is no name for a share: it becomes a folder in /lab/share");
     }
-    let dir = PathBuf::from(dir)
-        .canonicalize()
-        .with_context(|| format!("cannot find {dir}"))?;
+    let dir = PathBuf::from(dir).canonicalize().with_context(|| format!("cannot find {dir}"))?;
     Ok((name.to_owned(), dir))
 }

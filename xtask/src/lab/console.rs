@@ -68,11 +68,8 @@ pub(super) fn judge(log: &str) -> Vec<Finding> {
 /// Trouble that the kernel remembers, even where its log did not reach the console.
 pub(super) fn judge_taint(taint: u64) -> Vec<Finding> {
     let set = TAINTS.iter().filter(|(bit, _)| taint >> bit & 1 == 1);
-    set.map(|(bit, meaning)| Finding {
-        trouble: "taint",
-        evidence: format!("bit {bit}: {meaning}"),
-    })
-    .collect()
+    set.map(|(bit, meaning)| Finding { trouble: "taint", evidence: format!("bit {bit}: {meaning}") })
+        .collect()
 }
 
 fn judge_line(line: &str) -> Option<Finding> {
@@ -82,19 +79,14 @@ fn judge_line(line: &str) -> Option<Finding> {
         All(parts) => parts.iter().all(|part| message.contains(part)),
     };
     let (trouble, _) = SIGNS.iter().find(|(_, sign)| shows(sign))?;
-    Some(Finding {
-        trouble,
-        evidence: line.trim_end().to_owned(),
-    })
+    Some(Finding { trouble, evidence: line.trim_end().to_owned() })
 }
 
 /// A line without its time stamp and, where the kernel prints it, its caller.
 fn message(line: &str) -> &str {
     let mut rest = line.trim();
-    while let Some(after) = rest
-        .strip_prefix('[')
-        .and_then(|inner| inner.split_once(']'))
-        .map(|(_, after)| after)
+    while let Some(after) =
+        rest.strip_prefix('[').and_then(|inner| inner.split_once(']')).map(|(_, after)| after)
     {
         rest = after.trim_start();
     }
@@ -125,50 +117,24 @@ mod tests {
         for (line, trouble) in [
             ("Kernel panic - not syncing: sysrq triggered crash", "panic"),
             ("WARNING: CPU: 0 PID: 1 at kernel/x.c:1 f+0x1/0x2", "warning"),
-            (
-                "WARNING: drivers/iommu/iommufd/device.c:99 at g+0x3/0x4, CPU#1: sh/77",
-                "warning",
-            ),
-            (
-                "BUG: kernel NULL pointer dereference, address: 0000000000000000",
-                "bug",
-            ),
+            ("WARNING: drivers/iommu/iommufd/device.c:99 at g+0x3/0x4, CPU#1: sh/77", "warning"),
+            ("BUG: kernel NULL pointer dereference, address: 0000000000000000", "bug"),
             ("kernel BUG at mm/slub.c:1!", "bug"),
             ("Oops: Oops: 0002 [#1] SMP PTI", "oops"),
-            (
-                "general protection fault, probably for non-canonical address 0xdead",
-                "oops",
-            ),
-            (
-                "watchdog: BUG: soft lockup - CPU#1 stuck for 26s! [iovascope:77]",
-                "soft lockup",
-            ),
+            ("general protection fault, probably for non-canonical address 0xdead", "oops"),
+            ("watchdog: BUG: soft lockup - CPU#1 stuck for 26s! [iovascope:77]", "soft lockup"),
             ("watchdog: Watchdog detected hard LOCKUP on cpu 0", "hard lockup"),
-            (
-                "rcu: INFO: rcu_preempt detected stalls on CPUs/tasks:",
-                "RCU stall",
-            ),
+            ("rcu: INFO: rcu_preempt detected stalls on CPUs/tasks:", "RCU stall"),
             ("rcu: INFO: rcu_preempt self-detected stall on CPU", "RCU stall"),
-            (
-                "INFO: task iovascope:77 blocked for more than 120 seconds.",
-                "hung task",
-            ),
-            (
-                "WARNING: possible circular locking dependency detected",
-                "locking",
-            ),
+            ("INFO: task iovascope:77 blocked for more than 120 seconds.", "hung task"),
+            ("WARNING: possible circular locking dependency detected", "locking"),
             ("WARNING: suspicious RCU usage", "RCU misuse"),
-            (
-                "UBSAN: array-index-out-of-bounds in x.c:1:2",
-                "undefined behaviour",
-            ),
+            ("UBSAN: array-index-out-of-bounds in x.c:1:2", "undefined behaviour"),
             ("refcount_t: underflow; use-after-free.", "reference count"),
         ] {
-            for log in [
-                line.to_owned(),
-                format!("[   12.345678] {line}\r"),
-                format!("[   12.3][  T77] {line}"),
-            ] {
+            for log in
+                [line.to_owned(), format!("[   12.345678] {line}\r"), format!("[   12.3][  T77] {line}")]
+            {
                 assert_eq!(troubles(&log), [trouble], "{log:?}");
             }
         }
@@ -179,18 +145,12 @@ mod tests {
         let log = "[ 1.0] fine\r\n[ 2.0] WARNING: CPU: 0 PID: 1 at x\r\n[ 3.0] fine\r\n";
         let found = judge(log);
         assert_eq!(found.len(), 1);
-        assert_eq!(
-            found[0].to_string(),
-            "warning: [ 2.0] WARNING: CPU: 0 PID: 1 at x"
-        );
+        assert_eq!(found[0].to_string(), "warning: [ 2.0] WARNING: CPU: 0 PID: 1 at x");
     }
 
     #[test]
     fn words_inside_a_message_are_no_trouble() {
-        assert_eq!(
-            troubles("[ 1.0] foo: BUG_ON is a macro, WARNING: is a word\n"),
-            Vec::<&str>::new()
-        );
+        assert_eq!(troubles("[ 1.0] foo: BUG_ON is a macro, WARNING: is a word\n"), Vec::<&str>::new());
     }
 
     #[test]

@@ -50,11 +50,7 @@ mod tests {
         let text = "kernel/fs/9p/9p.ko.xz: kernel/net/9p/9pnet.ko.xz kernel/fs/netfs/netfs.ko.xz\n\
                     kernel/fs/netfs/netfs.ko.xz:\n";
         let all = Dependencies::parse(text);
-        let want = [
-            "kernel/fs/netfs/netfs.ko.xz",
-            "kernel/net/9p/9pnet.ko.xz",
-            "kernel/fs/9p/9p.ko.xz",
-        ];
+        let want = ["kernel/fs/netfs/netfs.ko.xz", "kernel/net/9p/9pnet.ko.xz", "kernel/fs/9p/9p.ko.xz"];
         assert_eq!(all.order("9p").unwrap(), want);
         assert_eq!(all.order("netfs").unwrap(), ["kernel/fs/netfs/netfs.ko.xz"]);
         assert!(all.order("nothing").is_err());

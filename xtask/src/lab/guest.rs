@@ -82,9 +82,7 @@ pub(super) fn run(
         shares: &job.shares,
     };
     let (ours, theirs) = connect(job.mode)?;
-    let raw = matches!(job.mode, Mode::Shell { .. })
-        .then(Raw::enter)
-        .transpose()?;
+    let raw = matches!(job.mode, Mode::Shell { .. }).then(Raw::enter).transpose()?;
     let mut qemu = start(machine.command(&theirs).context("cannot connect QEMU")?, &said)?;
     // Only QEMU may hold the other ends now, or their end would never be seen.
     drop(theirs);
@@ -95,12 +93,7 @@ pub(super) fn run(
     let mut findings = console::judge(&console);
     findings.extend(console::judge_taint(taint));
     let qemu = fs::read_to_string(&said).unwrap_or_default();
-    Ok(Outcome {
-        ending,
-        findings,
-        console,
-        qemu,
-    })
+    Ok(Outcome { ending, findings, console, qemu })
 }
 
 /// Fills the folder that this run brings into the guest.
@@ -135,18 +128,8 @@ fn connect(mode: Mode) -> Result<(Connections, Connections)> {
         Mode::Run => (None, None),
         Mode::Shell { .. } => pair().map(|(ours, theirs)| (Some(ours), Some(theirs)))?,
     };
-    let ours = Connections {
-        stdout: stdout.0,
-        stderr: stderr.0,
-        verdict: verdict.0,
-        console: ours,
-    };
-    let theirs = Connections {
-        stdout: stdout.1,
-        stderr: stderr.1,
-        verdict: verdict.1,
-        console: theirs,
-    };
+    let ours = Connections { stdout: stdout.0, stderr: stderr.0, verdict: verdict.0, console: ours };
+    let theirs = Connections { stdout: stdout.1, stderr: stderr.1, verdict: verdict.1, console: theirs };
     Ok((ours, theirs))
 }
 
@@ -161,10 +144,7 @@ fn start(mut command: Command, said: &Path) -> Result<Child> {
 fn attend(qemu: &mut Child, ours: Connections, limit: Duration, sinks: Sinks<'_>) -> Result<(Ending, u64)> {
     let deadline = Instant::now() + limit;
     let (tell, events) = mpsc::channel();
-    let answer = ours
-        .verdict
-        .try_clone()
-        .context("cannot share the verdict port")?;
+    let answer = ours.verdict.try_clone().context("cannot share the verdict port")?;
     if let Some(console) = ours.console {
         Raw::connect(console)?;
     }
@@ -194,11 +174,9 @@ fn follow(
     loop {
         match &verdict {
             Some(Verdict::Failed(_)) => break,
-            Some(Verdict::Ended {
-                stdout: out,
-                stderr: err,
-                ..
-            }) if stdout >= *out && stderr >= *err => break,
+            Some(Verdict::Ended { stdout: out, stderr: err, .. }) if stdout >= *out && stderr >= *err => {
+                break;
+            }
             _ => {}
         }
         match events.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
@@ -228,11 +206,7 @@ fn carry(mut stream: UnixStream, sink: &mut dyn Write, tell: &Sender<Event>, eve
     let mut open = true;
     let mut buffer = vec![0; 64 * 1024];
     while let Ok(count @ 1..) = stream.read(&mut buffer) {
-        open = open
-            && sink
-                .write_all(&buffer[..count])
-                .and_then(|()| sink.flush())
-                .is_ok();
+        open = open && sink.write_all(&buffer[..count]).and_then(|()| sink.flush()).is_ok();
         let _ = tell.send(event(count as u64));
     }
 }
@@ -240,10 +214,7 @@ fn carry(mut stream: UnixStream, sink: &mut dyn Write, tell: &Sender<Event>, eve
 fn listen(stream: UnixStream, tell: &Sender<Event>) {
     let mut reader = BufReader::new(stream);
     let mut line = String::new();
-    let told = reader
-        .read_line(&mut line)
-        .ok()
-        .and_then(|_| Verdict::decode(&line));
+    let told = reader.read_line(&mut line).ok().and_then(|_| Verdict::decode(&line));
     let _ = tell.send(Event::Verdict(told));
     let _ = reader.read_to_string(&mut line);
     let _ = tell.send(Event::Gone);

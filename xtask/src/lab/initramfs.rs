@@ -23,19 +23,11 @@ struct Item {
 
 impl Item {
     fn folder(name: &str) -> Self {
-        Self {
-            name: name.to_owned(),
-            mode: 0o040_755,
-            content: Vec::new(),
-        }
+        Self { name: name.to_owned(), mode: 0o040_755, content: Vec::new() }
     }
 
     fn file(name: String, permissions: u32, content: Vec<u8>) -> Self {
-        Self {
-            name,
-            mode: 0o100_000 | permissions,
-            content,
-        }
+        Self { name, mode: 0o100_000 | permissions, content }
     }
 }
 
@@ -47,9 +39,7 @@ pub(super) fn ensure(
     init: &Path,
 ) -> Result<PathBuf> {
     let items = items(base, dependencies, init)?;
-    let key = items
-        .iter()
-        .fold(Key::default(), |key, item| key.with(&item.name, &item.content));
+    let key = items.iter().fold(Key::default(), |key, item| key.with(&item.name, &item.content));
     let entry = cache.entry("initramfs", &key, |dir| {
         let path = dir.join("initramfs.cpio");
         let file = File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
@@ -61,10 +51,7 @@ pub(super) fn ensure(
 fn items(base: &Base, dependencies: &Dependencies, init: &Path) -> Result<Vec<Item>> {
     let read = |path: &Path| fs::read(path).with_context(|| format!("cannot read {}", path.display()));
     let root = lab_init::path::BOOT_MODULES.trim_start_matches('/');
-    let mut items: Vec<Item> = ["dev", "proc", "sys", root]
-        .into_iter()
-        .map(Item::folder)
-        .collect();
+    let mut items: Vec<Item> = ["dev", "proc", "sys", root].into_iter().map(Item::folder).collect();
     items.push(Item::file("init".to_owned(), 0o755, read(init)?));
     let mut order: Vec<&str> = Vec::new();
     for module in MODULES {
@@ -77,11 +64,7 @@ fn items(base: &Base, dependencies: &Dependencies, init: &Path) -> Result<Vec<It
             }
         }
     }
-    items.push(Item::file(
-        format!("{root}/order"),
-        0o644,
-        (order.join("\n") + "\n").into_bytes(),
-    ));
+    items.push(Item::file(format!("{root}/order"), 0o644, (order.join("\n") + "\n").into_bytes()));
     Ok(items)
 }
 
@@ -102,19 +85,13 @@ mod tests {
 
     #[test]
     fn the_archive_can_be_read_back() {
-        let items = [
-            Item::folder("dev"),
-            Item::file("init".into(), 0o755, b"\x7fELF".to_vec()),
-        ];
+        let items = [Item::folder("dev"), Item::file("init".into(), 0o755, b"\x7fELF".to_vec())];
         let mut bytes = Vec::new();
         write(&items, &mut bytes).unwrap();
         let reader = newc::Reader::new(bytes.as_slice()).unwrap();
         assert_eq!((reader.entry().name(), reader.entry().mode()), ("dev", 0o040_755));
         let reader = newc::Reader::new(reader.finish().unwrap()).unwrap();
-        assert_eq!(
-            (reader.entry().name(), reader.entry().mode()),
-            ("init", 0o100_755)
-        );
+        assert_eq!((reader.entry().name(), reader.entry().mode()), ("init", 0o100_755));
         assert_eq!(reader.entry().file_size(), 4);
     }
 }

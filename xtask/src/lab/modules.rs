@@ -36,12 +36,8 @@ pub(super) fn ensure(cache: &Cache, base: &Base, variant: &Variant) -> Result<Pa
     for (name, content) in &patches {
         key = key.with(name, content);
     }
-    key = key
-        .with("make", recipe.make.join(" "))
-        .with("defines", recipe.defines.join(" "));
-    cache.entry("modules", &key, |dir| {
-        build(cache, base, variant, recipe, &patches, dir)
-    })
+    key = key.with("make", recipe.make.join(" ")).with("defines", recipe.defines.join(" "));
+    cache.entry("modules", &key, |dir| build(cache, base, variant, recipe, &patches, dir))
 }
 
 fn build(
@@ -52,10 +48,7 @@ fn build(
     patches: &[(&str, Vec<u8>)],
     dir: &Path,
 ) -> Result<()> {
-    let step = Step::begin(
-        "modules",
-        format!("building iommufd and VFIO, variant {}", variant.name),
-    );
+    let step = Step::begin("modules", format!("building iommufd and VFIO, variant {}", variant.name));
     let work = dir.join("build");
     let log = cache.log(&format!("modules-{}", variant.name));
     tool::logged(Command::new("cp").arg("-r").args([&base.sources(), &work]), &log)?;
@@ -67,11 +60,7 @@ fn build(
     fs::write(work.join("Kbuild"), KBUILD).context("cannot write Kbuild")?;
     let mut make = chroot::command(&base.root(), Some(&work), "/usr/bin/make");
     let jobs = thread::available_parallelism().map_or(1, usize::from);
-    let defines: Vec<String> = recipe
-        .defines
-        .iter()
-        .map(|define| format!("-D{define}"))
-        .collect();
+    let defines: Vec<String> = recipe.defines.iter().map(|define| format!("-D{define}")).collect();
     make.arg(format!("-j{jobs}"))
         .args(["-C", &format!("/lib/modules/{}/build", base.release.kernel)])
         .arg(format!("M={}", chroot::WORK))
@@ -88,20 +77,9 @@ fn build(
 fn apply(base: &Base, work: &Path, name: &str, content: &[u8], log: &Path) -> Result<()> {
     fs::write(work.join("patch"), content).with_context(|| format!("cannot write {name}"))?;
     let mut patch = chroot::command(&base.root(), Some(work), "/usr/bin/patch");
-    patch.args([
-        "--strip=1",
-        "--fuzz=0",
-        "--directory",
-        chroot::WORK,
-        "--input",
-        "patch",
-    ]);
-    tool::logged(&mut patch, log).with_context(|| {
-        format!(
-            "lab/patches/{name} does not fit the sources of {}",
-            base.release.version
-        )
-    })
+    patch.args(["--strip=1", "--fuzz=0", "--directory", chroot::WORK, "--input", "patch"]);
+    tool::logged(&mut patch, log)
+        .with_context(|| format!("lab/patches/{name} does not fit the sources of {}", base.release.version))
 }
 
 /// Cuts the iterator out of `lib/interval_tree.c` and makes it a part of iommufd. It is not exported: vmlinux
@@ -130,9 +108,7 @@ fn span_iterator(library: &str) -> Option<String> {
 /// Moves every `.ko` below `from` to `to`.
 fn collect(from: &Path, to: &Path) -> Result<()> {
     for entry in fs::read_dir(from).with_context(|| format!("cannot list {}", from.display()))? {
-        let path = entry
-            .with_context(|| format!("cannot list {}", from.display()))?
-            .path();
+        let path = entry.with_context(|| format!("cannot list {}", from.display()))?.path();
         if path.is_dir() {
             collect(&path, to)?;
         } else if path.extension().is_some_and(|extension| extension == "ko") {

@@ -72,9 +72,7 @@ impl Outcome {
             lines.extend(self.qemu.lines().map(|line| format!("  qemu: {line}")));
             lines.push(format!("lab: the last {TAIL} lines of the guest's console:"));
             lines.extend(
-                tool::tail(&self.console, TAIL)
-                    .iter()
-                    .map(|line| format!("  | {}", line.trim_end())),
+                tool::tail(&self.console, TAIL).iter().map(|line| format!("  | {}", line.trim_end())),
             );
         }
         lines

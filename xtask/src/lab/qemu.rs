@@ -53,23 +53,11 @@ impl Machine<'_> {
     /// The command that runs the machine. It dies with the thread that spawns it.
     pub(super) fn command(&self, connections: &Connections) -> io::Result<Command> {
         let mut qemu = Command::new("setpriv");
-        qemu.args([
-            "--pdeathsig",
-            "KILL",
-            PROGRAM,
-            "-nodefaults",
-            "-no-user-config",
-            "-no-reboot",
-        ]);
+        qemu.args(["--pdeathsig", "KILL", PROGRAM, "-nodefaults", "-no-user-config", "-no-reboot"]);
         qemu.args(["-display", "none", "-monitor", "none", "-nic", "none"]);
         self.processor(&mut qemu);
         self.boot(&mut qemu);
-        qemu.args([
-            "-chardev",
-            &format!("file,id=log,path={}", quoted(self.log)),
-            "-serial",
-            "chardev:log",
-        ]);
+        qemu.args(["-chardev", &format!("file,id=log,path={}", quoted(self.log)), "-serial", "chardev:log"]);
         qemu.args(["-device", "virtio-serial-pci"]);
         for (id, name, stream) in [
             ("stdout", port::STDOUT, &connections.stdout),
@@ -80,12 +68,7 @@ impl Machine<'_> {
             qemu.args(["-device", &format!("virtserialport,chardev={id},name={name}")]);
         }
         if let Some(stream) = &connections.console {
-            qemu.args([
-                "-chardev",
-                &inherited("console", stream)?,
-                "-device",
-                "virtconsole,chardev=console",
-            ]);
+            qemu.args(["-chardev", &inherited("console", stream)?, "-device", "virtconsole,chardev=console"]);
         }
         if self.kernel.variant.noiommu_device {
             qemu.args(["-device", "pci-testdev"]);
@@ -117,10 +100,7 @@ impl Machine<'_> {
         // Level 5 prints warnings, which judge the run, and nothing milder, which costs time on a serial line.
         // Rebooting at once on a panic, with -no-reboot, ends QEMU.
         let parameters = format!("console=ttyS0 loglevel=5 panic=-1 {}", self.append);
-        qemu.arg("-kernel")
-            .arg(&self.kernel.image)
-            .arg("-initrd")
-            .arg(&self.kernel.initramfs);
+        qemu.arg("-kernel").arg(&self.kernel.image).arg("-initrd").arg(&self.kernel.initramfs);
         qemu.args(["-append", parameters.trim_end()]);
     }
 }
@@ -137,10 +117,7 @@ fn share(qemu: &mut Command, tag: &str, dir: &Path, access: Access) {
         Access::Write => "",
     };
     let path = quoted(dir);
-    qemu.args([
-        "-fsdev",
-        &format!("local,id={tag},path={path},security_model=none,multidevs=remap{access}"),
-    ]);
+    qemu.args(["-fsdev", &format!("local,id={tag},path={path},security_model=none,multidevs=remap{access}")]);
     qemu.args(["-device", &format!("virtio-9p-pci,fsdev={tag},mount_tag={tag}")]);
 }
 

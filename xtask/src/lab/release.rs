@@ -41,17 +41,11 @@ impl Release {
             anyhow!("Debian's index has no kernel of {major}.{minor} or later: is the mirror complete and current?")
         })?;
         let versions = apt.versions(&format!("linux-headers-{kernel}"))?;
-        let version = versions
-            .into_iter()
-            .next()
-            .ok_or_else(|| anyhow!("Debian has no headers for {kernel}"))?;
+        let version =
+            versions.into_iter().next().ok_or_else(|| anyhow!("Debian has no headers for {kernel}"))?;
         let (major, minor, _) =
             numbers(&kernel).ok_or_else(|| anyhow!("not a kernel's version: {kernel}"))?;
-        let release = Self {
-            source: format!("linux-source-{major}.{minor}"),
-            kernel,
-            version,
-        };
+        let release = Self { source: format!("linux-source-{major}.{minor}"), kernel, version };
         let path = file(cache)?;
         let text = serde_json::to_string_pretty(&release).context("cannot encode the release")?;
         fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
@@ -108,10 +102,7 @@ mod tests {
             "linux-binary-unsigned-7.4.2+deb13-amd64",
             "linux-binary-7.2.99+deb13-amd64",
         ];
-        assert_eq!(
-            newest(&names.map(str::to_owned)).as_deref(),
-            Some("7.3.11+deb13-amd64")
-        );
+        assert_eq!(newest(&names.map(str::to_owned)).as_deref(), Some("7.3.11+deb13-amd64"));
         assert_eq!(newest(&["linux-binary-7.2.9+deb13-amd64".to_owned()]), None);
         assert_eq!(newest(&[]), None);
     }

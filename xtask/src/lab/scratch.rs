@@ -21,20 +21,12 @@ impl Scratch {
     pub(super) fn new(cache: &Cache) -> Result<Self> {
         let runs = cache.folder("runs")?;
         for entry in fs::read_dir(&runs).into_iter().flatten().flatten() {
-            let age = entry
-                .metadata()
-                .and_then(|m| m.modified())
-                .ok()
-                .and_then(|time| time.elapsed().ok());
+            let age = entry.metadata().and_then(|m| m.modified()).ok().and_then(|time| time.elapsed().ok());
             if age.is_some_and(|age| age > STALE) {
                 let _ = fs::remove_dir_all(entry.path());
             }
         }
-        let dir = runs.join(format!(
-            "{}-{}",
-            process::id(),
-            COUNT.fetch_add(1, Ordering::Relaxed)
-        ));
+        let dir = runs.join(format!("{}-{}", process::id(), COUNT.fetch_add(1, Ordering::Relaxed)));
         // A folder of the same name is a killed run's, whose number came round again.
         let _ = fs::remove_dir_all(&dir);
         fs::create_dir(&dir).with_context(|| format!("cannot make {}", dir.display()))?;

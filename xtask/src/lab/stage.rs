@@ -34,11 +34,7 @@ pub(crate) struct Kernel {
 
 impl<'a> Stage<'a> {
     pub(crate) fn new(cache: &'a Cache, mirror: &'a Mirror) -> Self {
-        Self {
-            cache,
-            mirror,
-            base: Mutex::new(None),
-        }
+        Self { cache, mirror, base: Mutex::new(None) }
     }
 
     /// Settles on the newest release, and makes its base.
@@ -65,28 +61,14 @@ impl<'a> Stage<'a> {
                 load.push(format!("{}/{module}.ko", lab_init::path::MODULES));
             } else {
                 let needed = dependencies.order(module)?;
-                load.extend(
-                    needed
-                        .iter()
-                        .map(|path| format!("/{}/{path}", base.kernel_dir().display())),
-                );
+                load.extend(needed.iter().map(|path| format!("/{}/{path}", base.kernel_dir().display())));
             }
         }
-        Ok(Kernel {
-            image: base.kernel(),
-            root: base.root(),
-            initramfs,
-            modules,
-            load,
-            variant,
-        })
+        Ok(Kernel { image: base.kernel(), root: base.root(), initramfs, modules, load, variant })
     }
 
     fn base_with(&self, update: bool) -> Result<Arc<Base>> {
-        let mut held = self
-            .base
-            .lock()
-            .map_err(|_| anyhow!("making the lab's base panicked"))?;
+        let mut held = self.base.lock().map_err(|_| anyhow!("making the lab's base panicked"))?;
         if let Some(base) = held.as_ref().filter(|_| !update) {
             return Ok(Arc::clone(base));
         }

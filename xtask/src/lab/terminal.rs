@@ -26,9 +26,7 @@ impl Raw {
         }
         let stty = |arguments: &[&str]| {
             let mut command = Command::new("sh");
-            command
-                .args(["-c", r#"stty "$@" </dev/tty"#, "sh"])
-                .args(arguments);
+            command.args(["-c", r#"stty "$@" </dev/tty"#, "sh"]).args(arguments);
             tool::output(&mut command)
         };
         let saved = stty(&["-g"]).context("cannot read the terminal's settings")?;

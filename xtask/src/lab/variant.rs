@@ -45,9 +45,7 @@ impl Variant {
     pub(crate) fn load(name: &str) -> Result<Self> {
         if !names()?.iter().any(|known| known == name) {
             let known = names()?.join(", ");
-            return Err(anyhow!(
-                "the lab has no kernel variant {name:?}; there are: {known}"
-            ));
+            return Err(anyhow!("the lab has no kernel variant {name:?}; there are: {known}"));
         }
         let path = folder().join(format!("{name}.json"));
         let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
@@ -64,10 +62,7 @@ impl Recipe {
         let dir = workspace::root().join("lab/patches");
         let read =
             |name: &String| fs::read(dir.join(name)).with_context(|| format!("cannot read patch {name}"));
-        self.patches
-            .iter()
-            .map(|name| Ok((name.as_str(), read(name)?)))
-            .collect()
+        self.patches.iter().map(|name| Ok((name.as_str(), read(name)?))).collect()
     }
 }
 

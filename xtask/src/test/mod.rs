@@ -67,10 +67,7 @@ impl Chore for Test {
         if self.filter.is_some() && !parts.contains(&Part::Guest) {
             bail!("--filter chooses among the guest's tests, which are not to run");
         }
-        let variants = parts
-            .iter()
-            .map(|part| part.variants())
-            .max_by_key(|names| names.len());
+        let variants = parts.iter().map(|part| part.variants()).max_by_key(|names| names.len());
         setup::ensure(&self.mirror, variants.unwrap_or_default())?;
         let mut all = Tally::default();
         for part in parts {
@@ -86,11 +83,7 @@ impl Chore for Test {
             ui::say(format!("failed: {name}"));
         }
         ui::answer(all.to_string());
-        Ok(if all.is_good() {
-            ExitCode::SUCCESS
-        } else {
-            ExitCode::FAILURE
-        })
+        Ok(if all.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 }
 
@@ -102,9 +95,6 @@ mod tests {
     fn the_lab_means_all_that_boots() {
         assert_eq!(Part::chosen(&[]), Part::ALL);
         assert_eq!(Part::chosen(&[Part::Lab]), [Part::Lab, Part::Guest]);
-        assert_eq!(
-            Part::chosen(&[Part::Guest, Part::Lint]),
-            [Part::Lint, Part::Guest]
-        );
+        assert_eq!(Part::chosen(&[Part::Guest, Part::Lint]), [Part::Lint, Part::Guest]);
     }
 }

@@ -1,7 +1,9 @@
 //! The suites: a command each, and what its output must hold.
 
 use std::ffi::OsString;
-use std::io::{BufRead as _, BufReader};
+use std::fs;
+use std::io::{self, BufRead as _, BufReader};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, anyhow};
@@ -50,38 +52,18 @@ pub(super) fn of(part: Part, mirror: &Mirror, filter: Option<&str>) -> Result<Ve
 }
 
 fn lint() -> Result<Vec<Suite>> {
-    let status = |name: &str, command| Suite {
-        name: name.to_owned(),
-        command,
-        judge: Judge::Status,
-    };
+    let status = |name: &str, command| Suite { name: name.to_owned(), command, judge: Judge::Status };
     let deny = ["-D", "warnings"];
     let mut bpf = cargo(
-        &[
-            "clippy",
-            "--package",
-            "probe-ebpf",
-            "-Zbuild-std=core",
-            "--target",
-            build::BPF_TARGET,
-        ],
+        &["clippy", "--package", "probe-ebpf", "-Zbuild-std=core", "--target", build::BPF_TARGET],
         &deny,
     );
-    bpf.env("RUSTC_BOOTSTRAP", "1")
-        .env("CARGO_TARGET_DIR", build::bpf_target_dir());
+    bpf.env("RUSTC_BOOTSTRAP", "1").env("CARGO_TARGET_DIR", build::bpf_target_dir());
     Ok(vec![
         status("rustfmt", cargo(&["fmt", "--all"], &["--check"])),
         status(
             "clippy",
-            cargo(
-                &[
-                    "clippy",
-                    "--all-targets",
-                    "--features",
-                    "probe-user/lab,xtask/lab",
-                ],
-                &deny,
-            ),
+            cargo(&["clippy", "--all-targets", "--features", "probe-user/lab,xtask/lab"], &deny),
         ),
         status("clippy, BPF side", bpf),
     ])
@@ -90,49 +72,44 @@ fn lint() -> Result<Vec<Suite>> {
 fn unit(mirror: &Mirror) -> Result<Vec<Suite>> {
     let mut command = cargo(&["test"], &[]);
     command.env(build::OBJECT_VARIABLE, build::bpf_object(mirror)?);
-    Ok(vec![Suite {
-        name: "unit tests".to_owned(),
-        command,
-        judge: Judge::Harness,
-    }])
+    Ok(vec![Suite { name: "unit tests".to_owned(), command, judge: Judge::Harness }])
 }
 
 fn guests(mirror: &Mirror, filter: Option<&str>) -> Result<Vec<Suite>> {
     let binary = build::test_binary(mirror, "lab", &["lab"])?;
     build::binary(mirror)?;
-    let folder = binary
-        .parent()
-        .ok_or_else(|| anyhow!("{} has no folder", binary.display()))?;
-    let name = binary
-        .file_name()
-        .ok_or_else(|| anyhow!("{} has no name", binary.display()))?;
-    let suite = |variant: &str| {
+    let folder = binary.parent().ok_or_else(|| anyhow!("{} has no folder", binary.display()))?;
+    let name = binary.file_name().ok_or_else(|| anyhow!("{} has no name", binary.display()))?;
+    let suite = |variant: &str| -> Result<Suite> {
         let mut share = OsString::from("tests=");
         share.push(folder);
         let mut program = OsString::from("/lab/share/tests/");
         program.push(name);
         let module = format!("{}::", variant.replace('-', "_"));
         let mut command = tool::this();
-        command
-            .args(["lab", "run", "--no-build", "--variant", variant, "--share"])
-            .arg(share)
-            .arg("--");
+        command.args(["lab", "run", "--no-build", "--variant", variant]);
+        command.arg("--out").arg(empty_folder(variant)?).arg("--share").arg(share).arg("--");
         // In turn: the tests share one machine, and count everything that happens on it.
-        command
-            .arg(program)
-            .args(["--test-threads=1", filter.unwrap_or(&module)]);
+        command.arg(program).args(["--test-threads=1", filter.unwrap_or(&module)]);
         if filter.is_some() {
             for other in VARIANTS.iter().filter(|&&other| other != variant) {
                 command.args(["--skip", &format!("{}::", other.replace('-', "_"))]);
             }
         }
-        Suite {
-            name: format!("iovascope on {variant}"),
-            command,
-            judge: Judge::Guest,
-        }
+        Ok(Suite { name: format!("iovascope on {variant}"), command, judge: Judge::Guest })
     };
-    Ok(VARIANTS.map(suite).into())
+    VARIANTS.into_iter().map(suite).collect()
+}
+
+/// Where a variant's guest leaves recordings and its console: kept for who wants to look.
+fn empty_folder(variant: &str) -> Result<PathBuf> {
+    let folder = workspace::root().join("out/test").join(variant);
+    match fs::remove_dir_all(&folder) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => fs::create_dir_all(&folder),
+    }
+    .with_context(|| format!("cannot empty {}", folder.display()))?;
+    Ok(folder)
 }
 
 fn cargo(arguments: &[&str], last: &[&str]) -> Command {
@@ -150,21 +127,13 @@ impl Suite {
         let child = self.command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn();
         let mut child = child.with_context(|| format!("cannot start {}", self.name))?;
         let mut tally = Tally::default();
-        for line in child
-            .stdout
-            .take()
-            .into_iter()
-            .flat_map(|out| BufReader::new(out).split(b'\n'))
-        {
+        for line in child.stdout.take().into_iter().flat_map(|out| BufReader::new(out).split(b'\n')) {
             let line = line.with_context(|| format!("cannot read what {} prints", self.name))?;
             let line = String::from_utf8_lossy(&line);
             tally.read(line.trim_end());
             ui::say(line);
         }
-        let good = child
-            .wait()
-            .with_context(|| format!("cannot wait for {}", self.name))?
-            .success();
+        let good = child.wait().with_context(|| format!("cannot wait for {}", self.name))?.success();
         Ok(self.judge(tally, good))
     }
 
@@ -193,20 +162,11 @@ mod tests {
     use super::*;
 
     fn suite(judge: Judge) -> Suite {
-        Suite {
-            name: "made up".to_owned(),
-            command: Command::new("true"),
-            judge,
-        }
+        Suite { name: "made up".to_owned(), command: Command::new("true"), judge }
     }
 
     fn tally(passed: u64, failed: u64, skipped: u64) -> Tally {
-        Tally {
-            passed,
-            failed,
-            skipped,
-            failures: Vec::new(),
-        }
+        Tally { passed, failed, skipped, failures: Vec::new() }
     }
 
     #[test]

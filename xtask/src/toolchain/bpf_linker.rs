@@ -35,22 +35,13 @@ impl BpfLinker {
 }
 
 pub(super) fn ensure(cache: &Cache, rustc: &Rustc) -> Result<BpfLinker> {
-    let key = Key::default()
-        .with("version", VERSION)
-        .with("rustc", &rustc.identity)
-        .with("recipe", RECIPE);
+    let key = Key::default().with("version", VERSION).with("rustc", &rustc.identity).with("recipe", RECIPE);
     let entry = cache.entry("bpf-linker", &key, |dir| compile(cache, rustc, dir))?;
-    Ok(BpfLinker {
-        program: entry.join("bin/bpf-linker"),
-        libraries: rustc.libraries(),
-    })
+    Ok(BpfLinker { program: entry.join("bin/bpf-linker"), libraries: rustc.libraries() })
 }
 
 fn compile(cache: &Cache, rustc: &Rustc, dir: &Path) -> Result<()> {
-    let what = format!(
-        "compiling {VERSION} for rustc's LLVM {} (about a minute)",
-        rustc.llvm_major
-    );
+    let what = format!("compiling {VERSION} for rustc's LLVM {} (about a minute)", rustc.llvm_major);
     let step = Step::begin("bpf-linker", what);
     let prefix = dir.join("llvm");
     link_llvm(&rustc.llvm()?, &prefix)?;
@@ -58,14 +49,7 @@ fn compile(cache: &Cache, rustc: &Rustc, dir: &Path) -> Result<()> {
     let feature = format!("llvm-{}", rustc.llvm_major);
     let mut install = Command::new(workspace::cargo());
     install
-        .args([
-            "install",
-            "bpf-linker",
-            "--version",
-            VERSION,
-            "--locked",
-            "--debug",
-        ])
+        .args(["install", "bpf-linker", "--version", VERSION, "--locked", "--debug"])
         .args(["--no-default-features", "--features", &feature, "--root"])
         .arg(dir)
         .current_dir(dir)
@@ -77,9 +61,7 @@ fn compile(cache: &Cache, rustc: &Rustc, dir: &Path) -> Result<()> {
     tool::logged(&mut install, &cache.log("bpf-linker"))
         .with_context(|| format!("cannot compile bpf-linker {VERSION}"))?;
     let mut trial = Command::new(dir.join("bin/bpf-linker"));
-    trial
-        .arg("--version")
-        .env("LD_LIBRARY_PATH", library_path(&rustc.libraries())?);
+    trial.arg("--version").env("LD_LIBRARY_PATH", library_path(&rustc.libraries())?);
     tool::output(&mut trial).context("bpf-linker was compiled but does not run")?;
     let build = dir.join("build");
     fs::remove_dir_all(&build).with_context(|| format!("cannot remove {}", build.display()))?;
@@ -90,11 +72,7 @@ fn compile(cache: &Cache, rustc: &Rustc, dir: &Path) -> Result<()> {
 /// The layout that bpf-linker's build looks for under `LLVM_PREFIX`.
 fn link_llvm(library: &Path, prefix: &Path) -> Result<()> {
     let name = library.file_name().unwrap_or_default().to_os_string();
-    for link in [
-        Path::new("lib/libLLVM.so"),
-        Path::new("lib64/libLLVM.so"),
-        &Path::new("lib64").join(name),
-    ] {
+    for link in [Path::new("lib/libLLVM.so"), Path::new("lib64/libLLVM.so"), &Path::new("lib64").join(name)] {
         let link = prefix.join(link);
         if let Some(parent) = link.parent() {
             fs::create_dir_all(parent).with_context(|| format!("cannot make {}", parent.display()))?;

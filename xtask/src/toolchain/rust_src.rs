@@ -33,10 +33,7 @@ pub(super) fn ensure(cache: &Cache, rustc: &Rustc, mirror: &Mirror) -> Result<()
     }
     let step = Step::begin("rust-src", format!("sources of core for Rust {}", rustc.release));
     if let Err(refused) = by_rustup(cache, &link) {
-        step.note(format!(
-            "not by rustup ({}); taking Debian's package",
-            brief(&refused)
-        ));
+        step.note(format!("not by rustup ({}); taking Debian's package", brief(&refused)));
         by_debian(cache, rustc, mirror, &link).with_context(|| {
             format!(
                 "the sources of core for Rust {} could be had neither from rustup nor from Debian; \
@@ -54,29 +51,15 @@ fn present(link: &Path) -> bool {
 }
 
 fn brief(error: &anyhow::Error) -> String {
-    error
-        .to_string()
-        .lines()
-        .next()
-        .unwrap_or_default()
-        .chars()
-        .take(120)
-        .collect()
+    error.to_string().lines().next().unwrap_or_default().chars().take(120).collect()
 }
 
 fn by_rustup(cache: &Cache, link: &Path) -> Result<()> {
     if env::var_os(SKIP_RUSTUP).is_some() {
         bail!("{SKIP_RUSTUP} is set");
     }
-    tool::logged(
-        Command::new("rustup").args(["component", "add", "rust-src"]),
-        &cache.log("rustup"),
-    )?;
-    if present(link) {
-        Ok(())
-    } else {
-        bail!("rustup added it to another toolchain")
-    }
+    tool::logged(Command::new("rustup").args(["component", "add", "rust-src"]), &cache.log("rustup"))?;
+    if present(link) { Ok(()) } else { bail!("rustup added it to another toolchain") }
 }
 
 fn key(rustc: &Rustc) -> Key {
@@ -88,16 +71,10 @@ fn by_debian(cache: &Cache, rustc: &Rustc, mirror: &Mirror, link: &Path) -> Resu
         let apt = Apt::open(cache, mirror)?;
         apt.update()?;
         let upstream = format!("{}+", rustc.release);
-        let version = apt
-            .versions("rust-src")?
-            .into_iter()
-            .find(|v| v.starts_with(&upstream));
+        let version = apt.versions("rust-src")?.into_iter().find(|v| v.starts_with(&upstream));
         let version = version.ok_or_else(|| anyhow!("Debian has no rust-src {}", rustc.release))?;
         let package = apt.download(&format!("rust-src={version}"), dir)?;
-        tool::logged(
-            Command::new("dpkg-deb").arg("-x").args([&package, dir]),
-            &cache.log("rust-src"),
-        )?;
+        tool::logged(Command::new("dpkg-deb").arg("-x").args([&package, dir]), &cache.log("rust-src"))?;
         fs::remove_file(&package).with_context(|| format!("cannot remove {}", package.display()))
     })?;
     let sources = sources_in(&entry)?;
@@ -115,7 +92,5 @@ fn sources_in(entry: &Path) -> Result<PathBuf> {
     let dir = entry.join("usr/src");
     let found = fs::read_dir(&dir).with_context(|| format!("cannot list {}", dir.display()))?;
     let mut found = found.flatten().map(|e| e.path()).filter(|path| present(path));
-    found
-        .next()
-        .ok_or_else(|| anyhow!("the package rust-src does not hold library/core"))
+    found.next().ok_or_else(|| anyhow!("the package rust-src does not hold library/core"))
 }

@@ -26,20 +26,15 @@ impl Rustc {
         let identity = tool::output(Command::new(&program).arg("-vV"))?;
         let sysroot = tool::output(Command::new(&program).args(["--print", "sysroot"]))?;
         let field = |name: &str| {
-            let line = identity
-                .lines()
-                .find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
-            line.map(str::to_owned)
-                .ok_or_else(|| anyhow!("rustc -vV has no line {name:?}"))
+            let line = identity.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
+            line.map(str::to_owned).ok_or_else(|| anyhow!("rustc -vV has no line {name:?}"))
         };
         let llvm = field("LLVM version")?;
         let major = llvm.split('.').next().unwrap_or_default();
         Ok(Self {
             release: field("release")?,
             host: field("host")?,
-            llvm_major: major
-                .parse()
-                .with_context(|| format!("rustc -vV: LLVM version {llvm:?}"))?,
+            llvm_major: major.parse().with_context(|| format!("rustc -vV: LLVM version {llvm:?}"))?,
             sysroot: PathBuf::from(sysroot.trim()),
             identity,
         })

@@ -21,7 +21,8 @@ fn agree(name: &str, load: &str) -> (Recorded, Counts) {
 #[test]
 fn one_page_calls() {
     guest::huge_pages(8);
-    let (recorded, driven) = agree("one-page", "--memory hugetlb --size 2M --cap page --step page --count 20000");
+    let (recorded, driven) =
+        agree("one-page", "--memory hugetlb --size 2M --cap page --step page --count 20000");
     assert_eq!(guest::count(&driven, "IOAS_NOIOMMU_GET_PA", "ok"), 20_000);
     let scans = &recorded.report["get_phys"];
     assert_eq!(scans["pages"]["sum"], 20_000);

@@ -17,10 +17,15 @@ fn contended_returns_are_lost_counted_and_said_to_bias() {
     assert_eq!(scans["calls"].as_u64(), Some(issued), "every call that began is known");
     for site in ["dispatch", "get_phys"] {
         let balance = &report["balance"][site];
-        let lost: u64 = balance["lost"].as_object().unwrap().values().map(|count| count.as_u64().unwrap()).sum();
+        let lost: u64 =
+            balance["lost"].as_object().unwrap().values().map(|count| count.as_u64().unwrap()).sum();
         assert_eq!(balance["unexplained"].as_i64(), Some(0), "{balance}");
         assert_eq!(balance["in_flight"].as_u64(), Some(0), "{balance}");
-        assert_eq!(balance["measured"].as_u64().unwrap() + lost, balance["calls"].as_u64().unwrap(), "{balance}");
+        assert_eq!(
+            balance["measured"].as_u64().unwrap() + lost,
+            balance["calls"].as_u64().unwrap(),
+            "{balance}"
+        );
         let found = report["end"]["open_calls"][site].as_u64().unwrap();
         let flow = |key: &str| balance["flow"][key].as_u64().unwrap();
         assert_eq!(found, flow("entered") - flow("exited") - flow("unstored") - flow("superseded"));
@@ -28,10 +33,10 @@ fn contended_returns_are_lost_counted_and_said_to_bias() {
     assert!(scans["lost"]["return-missed"].as_u64().unwrap() > 0, "the pool did not run empty: {scans}");
     assert_eq!(scans["biased"], true);
     assert_eq!(report["complete"], false);
-    let text = guest::stdout(&guest::succeed(
-        guest::iovascope(&["report"]).arg(guest::file("contended.iova")),
-    ));
+    let text =
+        guest::stdout(&guest::succeed(guest::iovascope(&["report"]).arg(guest::file("contended.iova"))));
     assert!(text.contains("kretprobe pool empty") && text.contains("too low"), "{text}");
-    let strict = guest::iovascope(&["report", "--strict"]).arg(guest::file("contended.iova")).output().unwrap();
+    let strict =
+        guest::iovascope(&["report", "--strict"]).arg(guest::file("contended.iova")).output().unwrap();
     assert_eq!(strict.status.code(), Some(4));
 }

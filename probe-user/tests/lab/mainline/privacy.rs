@@ -26,7 +26,8 @@ fn ask() -> BTreeSet<u64> {
         region.touch(usize::try_from(page * PAGE).unwrap());
     }
     let target = session.map(region, START).unwrap();
-    let query = |page: u64| Query { ioas: target.ioas, flags: 0, iova: Iova(START.0 + page * PAGE), length: PAGE };
+    let query =
+        |page: u64| Query { ioas: target.ioas, flags: 0, iova: Iova(START.0 + page * PAGE), length: PAGE };
     let told = (0..PAGES).map(|page| session.iommufd.get_pa(query(page)).unwrap().phys.0).collect();
     session.close().unwrap();
     told
@@ -79,8 +80,13 @@ fn nothing_that_should_stay_in_the_kernel_is_recorded() {
     let iovas = START.0..START.0 + PAGES * PAGE;
     assert!(integers.range(iovas).next().is_none(), "an IOVA was recorded");
     assert!(integers.range(0xffff_0000_0000_0000..).next().is_none(), "a kernel pointer was recorded");
-    for (address, at) in told.iter().flat_map(|address| bytes.windows(8).zip(0..).map(move |(w, at)| ((address, w), at))) {
-        assert!(u64::from_le_bytes(address.1.try_into().unwrap()) != *address.0, "physical address at byte {at}");
+    for (address, at) in
+        told.iter().flat_map(|address| bytes.windows(8).zip(0..).map(move |(w, at)| ((address, w), at)))
+    {
+        assert!(
+            u64::from_le_bytes(address.1.try_into().unwrap()) != *address.0,
+            "physical address at byte {at}"
+        );
     }
     let percentile = |text: &&String| text.strip_prefix('p').is_some_and(|rest| rest.parse::<f64>().is_ok());
     assert_eq!(texts.iter().find(percentile), None, "a percentile was recorded");
