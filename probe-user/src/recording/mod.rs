@@ -80,7 +80,7 @@ pub enum EndReason {
 /// What is wrong with a recording. Each names the operation and its object.
 #[derive(Debug, thiserror::Error)]
 pub enum RecordingError {
-    #[error("cannot {operation} {path}: {source}")]
+    #[error("cannot {operation} {path}")]
     Io { operation: &'static str, path: String, source: std::io::Error },
     #[error("{path} is not an iovascope recording (it begins with other bytes)")]
     NotARecording { path: String },

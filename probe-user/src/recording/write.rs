@@ -54,7 +54,8 @@ impl<W: Write> Writer<W> {
 
     fn frame(&mut self, kind: Kind, value: &impl Serialize) -> Result<(), RecordingError> {
         let mut payload = Vec::new();
-        ciborium::into_writer(value, &mut payload).map_err(|error| RecordingError::Encode(error.to_string()))?;
+        ciborium::into_writer(value, &mut payload)
+            .map_err(|error| RecordingError::Encode(error.to_string()))?;
         let failed = |source| RecordingError::Io { operation: "write", path: self.name.clone(), source };
         frame::write(&mut self.out, kind, &payload).map_err(failed)?;
         self.out.flush().map_err(failed)?;

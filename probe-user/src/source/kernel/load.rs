@@ -64,7 +64,8 @@ fn program<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut KProbe, SourceE
 
 /// Possible CPUs index the blocks: CPU numbers may have gaps, and CPUs may come online later.
 pub(super) fn possible_cpus() -> Result<u32, SourceError> {
-    let count = aya::util::nr_cpus().map_err(|(path, source)| SourceError::File { path: path.into(), source })?;
+    let count =
+        aya::util::nr_cpus().map_err(|(path, source)| SourceError::File { path: path.into(), source })?;
     Ok(u32::try_from(count).unwrap_or(u32::MAX))
 }
 

@@ -80,8 +80,7 @@ impl FdInfo {
 
 /// The number after `key:` at the beginning of a line.
 fn value(text: &str, key: &str) -> Option<u64> {
-    text.lines()
-        .find_map(|line| line.strip_prefix(key)?.strip_prefix(':')?.trim().parse().ok())
+    text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':')?.trim().parse().ok())
 }
 
 #[cfg(test)]

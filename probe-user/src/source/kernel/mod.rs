@@ -51,19 +51,19 @@ pub struct Config {
 pub enum SourceError {
     #[error("this binary was built without its BPF object; build it with `cargo xtask build`")]
     NoObject,
-    #[error("cannot load the BPF object: {0}")]
+    #[error("cannot load the BPF object")]
     Load(#[source] Box<aya::EbpfError>),
     #[error("the BPF object has no {kind} {name:?}: it does not belong to this binary")]
     Missing { kind: &'static str, name: String },
-    #[error("the kernel refused program {program:?}: {source}")]
+    #[error("the kernel refused program {program:?}")]
     Program { program: &'static str, source: Box<aya::programs::ProgramError> },
-    #[error("cannot attach {program:?} to {symbol:?}: {source}")]
+    #[error("cannot attach {program:?} to {symbol:?}")]
     Attach { program: &'static str, symbol: String, source: Box<dyn std::error::Error + Send + Sync> },
-    #[error("cannot use map {map:?}: {source}")]
+    #[error("cannot use map {map:?}")]
     Map { map: &'static str, source: Box<aya::maps::MapError> },
-    #[error("cannot map the counters into memory: {0}")]
+    #[error("cannot map the counters into memory")]
     Mmap(#[source] std::io::Error),
-    #[error("cannot read {path:?}: {source}")]
+    #[error("cannot read {}", path.display())]
     File { path: PathBuf, source: std::io::Error },
     #[error("the kernel does not say how many calls the probes on {site} missed (no {field} in fdinfo)")]
     NoMissCounter { site: &'static str, field: &'static str },

@@ -256,7 +256,10 @@ mod tests {
         let (dispatch, scans) = add_up(&mut Vec::new(), &[a, b]);
         let get_pa = &dispatch["IOAS_NOIOMMU_GET_PA"];
         assert_eq!(dispatch.len(), 1);
-        assert_eq!((get_pa.ok.count, get_pa.ok.sum, get_pa.ok.min, get_pa.ok.max), (2, 790, Some(90), Some(700)));
+        assert_eq!(
+            (get_pa.ok.count, get_pa.ok.sum, get_pa.ok.min, get_pa.ok.max),
+            (2, 790, Some(90), Some(700))
+        );
         assert_eq!((get_pa.failed.count, &get_pa.errors), (1, &[(22, 1)].into()));
         let scans = scans.unwrap();
         assert_eq!(scans.ok.keys().collect::<Vec<_>>(), [&9]);
