@@ -72,26 +72,14 @@ impl Scheme {
 }
 
 /// Latencies of successful calls in ns: 2 significant digits, up to 2^38 ns (274 s).
-pub const LATENCY: Scheme = Scheme {
-    half_count_magnitude: 7,
-    value_bits: 38,
-};
+pub const LATENCY: Scheme = Scheme { half_count_magnitude: 7, value_bits: 38 };
 /// Latencies of failed calls in ns: 1 significant digit, up to 2^38 ns.
-pub const LATENCY_FAILED: Scheme = Scheme {
-    half_count_magnitude: 4,
-    value_bits: 38,
-};
+pub const LATENCY_FAILED: Scheme = Scheme { half_count_magnitude: 4, value_bits: 38 };
 /// Scan lengths in pages: 2 significant digits, up to 2^36 pages.
-pub const SCAN: Scheme = Scheme {
-    half_count_magnitude: 7,
-    value_bits: 36,
-};
+pub const SCAN: Scheme = Scheme { half_count_magnitude: 7, value_bits: 36 };
 /// Run lengths in bytes: 2 significant digits, up to 2^48 bytes. Runs of up to 255 whole 4 KiB
 /// pages have a bucket each.
-pub const RUN: Scheme = Scheme {
-    half_count_magnitude: 7,
-    value_bits: 48,
-};
+pub const RUN: Scheme = Scheme { half_count_magnitude: 7, value_bits: 48 };
 
 #[cfg(test)]
 mod tests {

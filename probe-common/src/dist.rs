@@ -33,10 +33,7 @@ pub trait Distribution {
 
     /// Count one value.
     #[inline(always)]
-    #[allow(
-        clippy::inline_always,
-        reason = "BPF: the bounds are known only where this is inlined"
-    )]
+    #[allow(clippy::inline_always, reason = "BPF: the bounds are known only where this is inlined")]
     fn record(&mut self, value: u64) {
         let (summary, buckets) = self.parts_mut();
         summary.count = summary.count.wrapping_add(1);

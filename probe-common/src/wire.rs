@@ -163,11 +163,7 @@ pub struct GetPhysOpen {
 #[allow(clippy::inline_always, reason = "BPF: a call would cost more than the body")]
 pub const fn scan_class(pages: u64) -> usize {
     let class = (pages | 1).ilog2() as usize;
-    if class < SCAN_CLASSES {
-        class
-    } else {
-        SCAN_CLASSES - 1
-    }
+    if class < SCAN_CLASSES { class } else { SCAN_CLASSES - 1 }
 }
 
 /// The slot of an errno: the errno itself; slot 0 gathers those beyond the table.

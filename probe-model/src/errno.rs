@@ -162,14 +162,7 @@ mod tests {
         assert!(NAMES.windows(2).all(|pair| pair[0].0 < pair[1].0));
         assert_eq!(
             [2, 22, 25, 75, 95, 515].map(name),
-            [
-                "ENOENT",
-                "EINVAL",
-                "ENOTTY",
-                "EOVERFLOW",
-                "EOPNOTSUPP",
-                "ENOIOCTLCMD"
-            ]
+            ["ENOENT", "EINVAL", "ENOTTY", "EOVERFLOW", "EOPNOTSUPP", "ENOIOCTLCMD"]
         );
         assert_eq!(name(0), "OTHER");
         assert_eq!(name(4000), "errno 4000");

@@ -83,10 +83,7 @@ impl Histogram {
         self.max = Some(self.max.map_or(value, |max| max.max(value)));
         let index = self.scheme().index(value);
         if index < self.scheme().len() {
-            *self
-                .buckets
-                .entry(u32::try_from(index).unwrap_or(u32::MAX))
-                .or_default() += 1;
+            *self.buckets.entry(u32::try_from(index).unwrap_or(u32::MAX)).or_default() += 1;
         } else {
             self.saturated += 1;
         }
@@ -94,10 +91,7 @@ impl Histogram {
 
     /// The bucket scheme.
     pub fn scheme(&self) -> Scheme {
-        Scheme {
-            half_count_magnitude: self.g,
-            value_bits: self.bits,
-        }
+        Scheme { half_count_magnitude: self.g, value_bits: self.bits }
     }
 
     /// Nothing recorded.
@@ -218,11 +212,7 @@ impl Histogram {
 
 #[cfg(test)]
 mod tests {
-    #![allow(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "small test values"
-    )]
+    #![allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "small test values")]
     use super::*;
     use probe_common::bucket::{LATENCY, LATENCY_FAILED, RUN, SCAN};
     use proptest::prelude::*;
@@ -264,10 +254,7 @@ mod tests {
         newer.record(600);
         let window = newer.since(&older);
         assert_eq!((window.min, window.max), (Some(5), None));
-        assert_eq!(
-            window.largest(),
-            Quantile::Within(600, 603)
-        );
+        assert_eq!(window.largest(), Quantile::Within(600, 603));
     }
 
     proptest! {

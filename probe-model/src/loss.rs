@@ -162,11 +162,7 @@ mod tests {
 
     #[test]
     fn a_quiet_recording_is_complete() {
-        let flow = Flow {
-            entered: 20_000,
-            exited: 20_000,
-            ..Flow::default()
-        };
+        let flow = Flow { entered: 20_000, exited: 20_000, ..Flow::default() };
         let balance = flow.balance();
         assert!(balance.is_complete() && !balance.is_biased());
         assert_eq!((balance.calls, balance.measured), (20_000, 20_000));
@@ -175,13 +171,7 @@ mod tests {
     #[test]
     fn lost_returns_are_told_from_calls_in_flight() {
         // 640 calls, 48 returns lost: 16 threads called again (superseded), 32 did not; 2 still inside.
-        let flow = Flow {
-            entered: 642,
-            exited: 592,
-            superseded: 16,
-            return_missed: 48,
-            ..Flow::default()
-        };
+        let flow = Flow { entered: 642, exited: 592, superseded: 16, return_missed: 48, ..Flow::default() };
         let balance = flow.balance();
         assert_eq!(flow.open(), 34);
         assert_eq!(balance.in_flight, 2);
@@ -192,25 +182,14 @@ mod tests {
 
     #[test]
     fn what_the_kernel_counts_too_much_is_unexplained() {
-        let flow = Flow {
-            entered: 10,
-            exited: 10,
-            return_missed: 3,
-            ..Flow::default()
-        };
+        let flow = Flow { entered: 10, exited: 10, return_missed: 3, ..Flow::default() };
         assert_eq!(flow.balance().unexplained, -3);
         assert!(!flow.balance().is_complete());
     }
 
     #[test]
     fn unstored_calls_are_lost_and_their_returns_unmatched() {
-        let flow = Flow {
-            entered: 10,
-            exited: 6,
-            unstored: 4,
-            unmatched: 4,
-            ..Flow::default()
-        };
+        let flow = Flow { entered: 10, exited: 6, unstored: 4, unmatched: 4, ..Flow::default() };
         let balance = flow.balance();
         assert_eq!(balance.lost, [(Cause::OpenTableFull, 4)]);
         assert_eq!((balance.in_flight, balance.unmatched), (0, 4));

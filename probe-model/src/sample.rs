@@ -141,17 +141,10 @@ impl Counters {
             .flow
             .iter()
             .map(|(site, flow)| {
-                (
-                    site.clone(),
-                    flow.since(&older.flow.get(site).copied().unwrap_or_default()),
-                )
+                (site.clone(), flow.since(&older.flow.get(site).copied().unwrap_or_default()))
             })
             .collect();
-        Self {
-            dispatch,
-            get_phys: get_phys.filter(|scans| scans.count() > 0),
-            flow,
-        }
+        Self { dispatch, get_phys: get_phys.filter(|scans| scans.count() > 0), flow }
     }
 
     /// Add what the same counters counted next, as [`Counters::since`] gave it.
@@ -227,7 +220,9 @@ mod tests {
             failed: Histogram::new(LATENCY_FAILED),
             errors: BTreeMap::new(),
         };
-        ok.iter().for_each(|&ns| calls.ok.record(ns));
+        for &ns in ok {
+            calls.ok.record(ns);
+        }
         for &(errno, ns) in failed {
             calls.failed.record(ns);
             *calls.errors.entry(errno).or_default() += 1;
@@ -239,15 +234,7 @@ mod tests {
     fn windows_add_up_to_the_whole() {
         let older = Counters {
             dispatch: [("IOAS_MAP".into(), calls(&[5], &[(22, 7)]))].into(),
-            flow: [(
-                "dispatch".into(),
-                Flow {
-                    entered: 2,
-                    exited: 2,
-                    ..Flow::default()
-                },
-            )]
-            .into(),
+            flow: [("dispatch".into(), Flow { entered: 2, exited: 2, ..Flow::default() })].into(),
             ..Counters::default()
         };
         let newer = Counters {
@@ -256,15 +243,7 @@ mod tests {
                 ("DESTROY".into(), calls(&[], &[(2, 3)])),
             ]
             .into(),
-            flow: [(
-                "dispatch".into(),
-                Flow {
-                    entered: 5,
-                    exited: 5,
-                    ..Flow::default()
-                },
-            )]
-            .into(),
+            flow: [("dispatch".into(), Flow { entered: 5, exited: 5, ..Flow::default() })].into(),
             ..Counters::default()
         };
         let window = newer.since(&older);

@@ -13,10 +13,7 @@ pub fn nanos(ns: u64) -> String {
 /// A size in bytes, in binary units; whole sizes without a fraction.
 pub fn bytes(bytes: u64) -> String {
     const UNITS: [(u32, &str); 5] = [(40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB"), (0, "B")];
-    let (shift, unit) = UNITS
-        .into_iter()
-        .find(|&(shift, _)| bytes >> shift > 0)
-        .unwrap_or((0, "B"));
+    let (shift, unit) = UNITS.into_iter().find(|&(shift, _)| bytes >> shift > 0).unwrap_or((0, "B"));
     if bytes.is_multiple_of(1 << shift) {
         format!("{} {unit}", bytes >> shift)
     } else {
@@ -39,11 +36,7 @@ pub fn count(count: u64) -> String {
 
 fn three(value: f64, unit: &str) -> String {
     // Rounding may carry into the next decade: 9.996 is shown as 10.0.
-    let decimals = if value < 9.995 {
-        2
-    } else {
-        usize::from(value < 99.95)
-    };
+    let decimals = if value < 9.995 { 2 } else { usize::from(value < 99.95) };
     format!("{value:.decimals$} {unit}")
 }
 

@@ -18,11 +18,7 @@ pub struct Window {
 impl Window {
     /// The window between two samples of the same counters.
     pub fn between(older: &Sample, newer: &Sample) -> Self {
-        Self {
-            from: older.at,
-            to: newer.at,
-            counters: newer.counters.since(&older.counters),
-        }
+        Self { from: older.at, to: newer.at, counters: newer.counters.since(&older.counters) }
     }
 
     /// Its length, by the monotonic clock.

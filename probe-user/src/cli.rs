@@ -71,13 +71,7 @@ pub struct ReportArgs {
     #[arg(value_name = "FILE")]
     pub file: String,
     /// Form of the report
-    #[arg(
-        short,
-        long,
-        value_enum,
-        default_value = "text",
-        env = "IOVASCOPE_REPORT_FORMAT"
-    )]
+    #[arg(short, long, value_enum, default_value = "text", env = "IOVASCOPE_REPORT_FORMAT")]
     pub format: ReportFormat,
     /// Exit with 4 when the recording is unclean or any call was lost
     #[arg(long, env = "IOVASCOPE_STRICT")]
@@ -108,31 +102,16 @@ pub struct LoadArgs {
     #[arg(long, value_enum, default_value = "anon", env = "IOVASCOPE_LOAD_MEMORY")]
     pub memory: Memory,
     /// Size of the buffer, rounded up to whole pages
-    #[arg(
-        long,
-        value_name = "BYTES",
-        default_value = "64M",
-        env = "IOVASCOPE_LOAD_SIZE"
-    )]
+    #[arg(long, value_name = "BYTES", default_value = "64M", env = "IOVASCOPE_LOAD_SIZE")]
     pub size: Bytes,
     /// Refuse to pin more than this [default: a quarter of what is available; none for hugetlb]
     #[arg(long, value_name = "BYTES", env = "IOVASCOPE_LOAD_PIN_LIMIT")]
     pub pin_limit: Option<Bytes>,
     /// IOVA of the buffer
-    #[arg(
-        long,
-        value_name = "ADDRESS",
-        default_value = "0x100000000",
-        env = "IOVASCOPE_LOAD_IOVA"
-    )]
+    #[arg(long, value_name = "ADDRESS", default_value = "0x100000000", env = "IOVASCOPE_LOAD_IOVA")]
     pub iova: Iova,
     /// Length to ask for: bytes, `page`, `area` (to the end of the buffer) or `max` (2^64 - 1)
-    #[arg(
-        long,
-        value_name = "LENGTH",
-        default_value = "page",
-        env = "IOVASCOPE_LOAD_CAP"
-    )]
+    #[arg(long, value_name = "LENGTH", default_value = "page", env = "IOVASCOPE_LOAD_CAP")]
     pub cap: Cap,
     /// How far to move on after each call; at the end it starts over
     #[arg(long, value_enum, default_value = "returned", env = "IOVASCOPE_LOAD_STEP")]
@@ -176,11 +155,7 @@ impl LoadArgs {
     pub const DEFAULT_COUNT: NonZeroU64 = NonZeroU64::new(20_000).unwrap();
 
     pub fn format(&self) -> LoadFormat {
-        if self.json {
-            LoadFormat::Json
-        } else {
-            LoadFormat::Text
-        }
+        if self.json { LoadFormat::Json } else { LoadFormat::Text }
     }
 }
 

@@ -1,5 +1,7 @@
 //! The built BPF object against the tables it was built from. Needs `cargo xtask build`.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests fail as tests do")]
+
 use std::collections::BTreeMap;
 
 use iovascope::source::kernel;

@@ -29,7 +29,8 @@ fn log_to_stderr() {
         }
         fn log(&self, record: &log::Record<'_>) {
             // Nothing is left to tell when stderr itself is gone.
-            let _ = writeln!(std::io::stderr(), "{} {}", record.level().as_str().to_lowercase(), record.args());
+            let _ =
+                writeln!(std::io::stderr(), "{} {}", record.level().as_str().to_lowercase(), record.args());
         }
         fn flush(&self) {}
     }

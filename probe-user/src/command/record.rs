@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitStatus;
 use std::time::Duration;
 
@@ -18,6 +18,7 @@ use crate::recording::{self, End, EndReason, Header, Writer};
 use crate::source::kernel::{Config, Final, KernelSource, LogLevel};
 use crate::workload::abi::{self, Abi};
 use crate::workload::iommufd::Iommufd;
+use probe_model::loss::{Balance, Flow};
 
 /// How long open calls may take to return when the recording ends. A scan of 256 GiB takes longer:
 /// it is then reported as in flight.
@@ -145,16 +146,16 @@ impl Signals {
 fn destination(output: Option<&Path>) -> anyhow::Result<(Box<dyn Write>, String)> {
     match output {
         Some(path) if path == Path::new("-") => Ok((Box::new(io::stdout()), "stdout".to_owned())),
-        Some(path) => create(path.to_owned()),
+        Some(path) => create(path),
         None => {
             let now = jiff::Timestamp::now().strftime("%Y%m%d-%H%M%S");
-            create(PathBuf::from(format!("iovascope-{now}.iova")))
+            create(Path::new(&format!("iovascope-{now}.iova")))
         }
     }
 }
 
-fn create(path: PathBuf) -> anyhow::Result<(Box<dyn Write>, String)> {
-    let file: File = recording::create(&path)?;
+fn create(path: &Path) -> anyhow::Result<(Box<dyn Write>, String)> {
+    let file: File = recording::create(path)?;
     Ok((Box::new(file), path.display().to_string()))
 }
 
@@ -204,11 +205,11 @@ struct Losses {
 
 impl Losses {
     fn of(last: &Final) -> Self {
-        let balances: Vec<_> = last.sample.counters.flow.values().map(|flow| flow.balance()).collect();
+        let balances: Vec<_> = last.sample.counters.flow.values().map(Flow::balance).collect();
         Self {
             calls: balances.iter().map(|balance| balance.calls).sum(),
-            lost: balances.iter().map(probe_model::loss::Balance::lost_calls).sum(),
-            complete: last.doubt == 0 && balances.iter().all(probe_model::loss::Balance::is_complete),
+            lost: balances.iter().map(Balance::lost_calls).sum(),
+            complete: last.doubt == 0 && balances.iter().all(Balance::is_complete),
         }
     }
 }

@@ -15,9 +15,9 @@ pub(super) fn run(args: &ReportArgs) -> anyhow::Result<Status> {
     let mut out = io::stdout().lock();
     let written = match args.format {
         ReportFormat::Text => write_text(&report, &mut out),
-        ReportFormat::Json => {
-            serde_json::to_writer_pretty(&mut out, &report).map_err(io::Error::from).and_then(|()| writeln!(out))
-        }
+        ReportFormat::Json => serde_json::to_writer_pretty(&mut out, &report)
+            .map_err(io::Error::from)
+            .and_then(|()| writeln!(out)),
     };
     match written.and_then(|()| out.flush()) {
         // The reader has seen enough (`… | head`).

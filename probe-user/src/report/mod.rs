@@ -166,9 +166,12 @@ impl Report {
 fn open_calls_agree(recording: &Recording) -> bool {
     let Some(end) = &recording.end else { return false };
     end.doubt == 0
-        && recording.window.counters.flow.iter().all(|(site, flow)| {
-            end.open_calls.get(site).is_some_and(|&open| i128::from(open) == flow.open())
-        })
+        && recording
+            .window
+            .counters
+            .flow
+            .iter()
+            .all(|(site, flow)| end.open_calls.get(site).is_some_and(|&open| i128::from(open) == flow.open()))
 }
 
 fn calls_of(calls: &Calls) -> CallsReport {

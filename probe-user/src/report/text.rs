@@ -30,7 +30,14 @@ macro_rules! line {
 fn heading(text: &mut String, report: &Report) {
     let header = &report.header;
     let took = unit::nanos(report.duration);
-    line!(text, "iovascope {} · Linux {} {} · {} CPUs", header.tool, header.kernel, header.machine, header.cpus);
+    line!(
+        text,
+        "iovascope {} · Linux {} {} · {} CPUs",
+        header.tool,
+        header.kernel,
+        header.machine,
+        header.cpus
+    );
     line!(text, "recorded   {} for {took}", utc(header.started.realtime));
     line!(text, "backend    {}; pages of {}", header.backend, unit::bytes(header.page_size));
     line!(text, "GET_PA     {}", header.abi);
@@ -179,7 +186,6 @@ fn site_balance(text: &mut String, site: &str, balance: &BalanceReport) {
         line!(text, "  {:<10}The percentiles of {site} are therefore too low.", "");
     }
 }
-
 
 #[cfg(test)]
 #[path = "tests.rs"]

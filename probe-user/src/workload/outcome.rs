@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use probe_model::errno;
 use rustix::io::Errno;
 
 /// An iommufd ioctl this driver issues. The name is the UAPI's without `IOMMU_`.
@@ -59,7 +60,7 @@ impl Outcome {
     pub fn name(self) -> String {
         match self {
             Self::Ok => "ok".to_owned(),
-            Self::Failed(errno) => errno_name(errno).map_or_else(|| format!("errno {errno}"), str::to_owned),
+            Self::Failed(errno) => errno::name(errno.unsigned_abs()),
         }
     }
 }
@@ -79,34 +80,6 @@ impl Ledger {
     pub fn total(&self, command: Command) -> u64 {
         self.iter().filter(|(this, ..)| *this == command).map(|(.., count)| count).sum()
     }
-}
-
-/// Names for the errnos that iommufd and VFIO return (Linux 7.3).
-fn errno_name(errno: i32) -> Option<&'static str> {
-    const NAMES: [(Errno, &str); 21] = [
-        (Errno::PERM, "EPERM"),
-        (Errno::NOENT, "ENOENT"),
-        (Errno::INTR, "EINTR"),
-        (Errno::IO, "EIO"),
-        (Errno::NXIO, "ENXIO"),
-        (Errno::TOOBIG, "E2BIG"),
-        (Errno::BADF, "EBADF"),
-        (Errno::AGAIN, "EAGAIN"),
-        (Errno::NOMEM, "ENOMEM"),
-        (Errno::ACCESS, "EACCES"),
-        (Errno::FAULT, "EFAULT"),
-        (Errno::BUSY, "EBUSY"),
-        (Errno::EXIST, "EEXIST"),
-        (Errno::NODEV, "ENODEV"),
-        (Errno::INVAL, "EINVAL"),
-        (Errno::NOTTY, "ENOTTY"),
-        (Errno::NOSPC, "ENOSPC"),
-        (Errno::RANGE, "ERANGE"),
-        (Errno::OVERFLOW, "EOVERFLOW"),
-        (Errno::OPNOTSUPP, "EOPNOTSUPP"),
-        (Errno::ADDRINUSE, "EADDRINUSE"),
-    ];
-    NAMES.iter().find(|(known, _)| known.raw_os_error() == errno).map(|(_, name)| *name)
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! iommufd without CONFIG_IOMMUFD_NOIOMMU: the dispatch is there, the scan is not.
+//! iommufd without `CONFIG_IOMMUFD_NOIOMMU`: the dispatch is there, the scan is not.
 
 use crate::guest;
 

@@ -20,7 +20,9 @@ const EVENTS: [(&str, &str); 2] = [
 ];
 
 /// Counting until it is dropped.
-pub(crate) struct Oracle;
+pub(crate) struct Oracle {
+    tracing: &'static Path,
+}
 
 /// Counts by process, command (or site) and outcome.
 #[derive(Debug)]
@@ -34,13 +36,13 @@ impl Oracle {
         }
         append(&trigger("dispatch"), "hist:keys=common_pid,cmd,ret:size=4096");
         append(&trigger("get_phys"), "hist:keys=common_pid,ret:size=4096");
-        Self
+        Self { tracing: Path::new(TRACING) }
     }
 
     pub(crate) fn seen(&self) -> Seen {
         let mut seen = Seen(BTreeMap::new());
         for (name, _) in EVENTS {
-            let text = fs::read_to_string(path(&format!("events/{GROUP}/{name}/hist"))).unwrap();
+            let text = fs::read_to_string(self.tracing.join(format!("events/{GROUP}/{name}/hist"))).unwrap();
             assert!(text.contains("Dropped: 0"), "the oracle lost counts:\n{text}");
             for (keys, count) in text.lines().filter_map(parse) {
                 let what = match keys.get("cmd") {

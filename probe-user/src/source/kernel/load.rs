@@ -118,7 +118,7 @@ impl Programs {
     pub(super) fn logs(&mut self) -> Result<Option<Logs>, SourceError> {
         match self.logs {
             LogLevel::Off => Ok(None),
-            _ => Logs::new(&mut self.ebpf).map(Some),
+            LogLevel::Trace => Logs::new(&mut self.ebpf).map(Some),
         }
     }
 }

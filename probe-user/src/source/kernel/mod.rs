@@ -148,5 +148,5 @@ impl KernelSource {
 }
 
 fn misses(probes: &[attach::SiteProbes]) -> Result<Vec<misses::Misses>, SourceError> {
-    probes.iter().map(|probes| misses::read(probes)).collect()
+    probes.iter().map(misses::read).collect()
 }
