@@ -55,7 +55,10 @@ fn a_run_passes_status_streams_and_files_and_leaves_the_host_alone() {
     let (first, second) = (noise(300_001), noise(70_003));
     fs::write(data.join("first"), &first).unwrap();
     fs::write(data.join("second"), &second).unwrap();
+    let canary = dir.path().join("canary");
+    fs::write(&canary, "alive").unwrap();
     let share = format!("data={}", data.display());
+    let lure = format!("LURE={}", canary.display());
     let script = r#"
         cat /lab/share/data/first
         cat /lab/share/data/second >&2
@@ -68,9 +71,10 @@ fn a_run_passes_status_streams_and_files_and_leaves_the_host_alone() {
             touch "$share/intruder" 2> /dev/null && exit 95
             rm -f "$share"/* 2> /dev/null
         done
+        ln -s "$LURE" "$LAB_OUT/console.log" || exit 96
         exit 7
     "#;
-    let output = lab(&out, &["--share", &share, "--env", "ANSWER=forty two"], script);
+    let output = lab(&out, &["--share", &share, "--env", "ANSWER=forty two", "--env", &lure], script);
     assert_status(&output, 7);
     assert!(
         output.stdout == first,
@@ -86,6 +90,11 @@ fn a_run_passes_status_streams_and_files_and_leaves_the_host_alone() {
     );
     assert_eq!(fs::read(out.join("sub/copy")).unwrap(), second);
     assert!(text(&fs::read(out.join("console.log")).unwrap()).contains("taint"), "the console's log is kept");
+    assert_eq!(
+        fs::read_to_string(&canary).unwrap(),
+        "alive",
+        "a link led the console's log out of the folder"
+    );
     assert_eq!(fs::read_dir(&data).unwrap().count(), 2, "the guest wrote to a read-only share");
     // The next guest sees the root as it was.
     let script = format!("{INVENTORY}; test -x /usr/bin/strace && ! test -e /usr/bin/dash.new");

@@ -46,11 +46,11 @@ enum Action {
     Run {
         #[command(flatten)]
         options: Options,
-        /// Read nothing, write to these streams, end with this status.
+        /// The command and its arguments. It reads nothing; its output comes here as it is.
         #[arg(last = true, required = true, value_name = "COMMAND")]
         arguments: Vec<String>,
     },
-    /// A shell, or another program, in a new guest, on this terminal.
+    /// A shell, or another program, in a new guest, on this terminal. Ctrl-] stops the guest.
     Shell {
         #[command(flatten)]
         options: Options,
@@ -74,7 +74,7 @@ struct Options {
     /// The kernel: a file in lab/variants/.
     #[arg(long, value_name = "NAME", default_value = "mainline")]
     variant: String,
-    /// Seconds until the guest is stopped.
+    /// Seconds until the guest is stopped. A shell has no limit.
     #[arg(long, value_name = "SECONDS", default_value_t = 600)]
     timeout: u64,
     /// Where the guest's output folder and console.log go [default: out/lab/VARIANT, emptied first].

@@ -1,6 +1,6 @@
 //! One guest's life: start it, carry its bytes, wait for its verdict or the time limit, judge its kernel.
 
-use std::fs;
+use std::fs::{self, OpenOptions};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -56,6 +56,8 @@ enum Event {
     Verdict(Option<Verdict>),
     /// The guest is gone: the verdict port has ended.
     Gone,
+    /// The user wants it to end.
+    Stop,
 }
 
 /// Runs `job` on `kernel`. An error means that there was no guest; everything else is an outcome.
@@ -89,11 +91,23 @@ pub(super) fn run(
     let (ending, taint) = attend(&mut qemu, ours, job.limit, sinks)?;
     drop(raw);
     let console = String::from_utf8_lossy(&fs::read(&log).unwrap_or_default()).into_owned();
-    let _ = fs::copy(&log, job.out.join("console.log"));
+    keep(&console, &job.out.join("console.log"))?;
     let mut findings = console::judge(&console);
     findings.extend(console::judge_taint(taint));
     let qemu = fs::read_to_string(&said).unwrap_or_default();
     Ok(Outcome { ending, findings, console, qemu })
+}
+
+/// Writes the log into the folder that the guest wrote to: whatever it put under that name, a link to
+/// another place of this host for one, is removed and never followed.
+fn keep(console: &str, place: &Path) -> Result<()> {
+    let _ = fs::remove_file(place);
+    OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .open(place)
+        .and_then(|mut file| file.write_all(console.as_bytes()))
+        .with_context(|| format!("cannot write {}", place.display()))
 }
 
 /// Fills the folder that this run brings into the guest.
@@ -146,7 +160,8 @@ fn attend(qemu: &mut Child, ours: Connections, limit: Duration, sinks: Sinks<'_>
     let (tell, events) = mpsc::channel();
     let answer = ours.verdict.try_clone().context("cannot share the verdict port")?;
     if let Some(console) = ours.console {
-        Raw::connect(console)?;
+        let stop = tell.clone();
+        Raw::connect(console, move || drop(stop.send(Event::Stop)))?;
     }
     let (stdout, stderr, verdict) = (ours.stdout, ours.stderr, ours.verdict);
     thread::scope(|scope| {
@@ -184,6 +199,7 @@ fn follow(
             Ok(Event::Stderr(count)) => stderr += count,
             Ok(Event::Verdict(Some(told))) => verdict = Some(told),
             Ok(Event::Verdict(None) | Event::Gone) => return (Ending::Died, 0),
+            Ok(Event::Stop) => return (Ending::Stopped, 0),
             Err(_) => return (Ending::TimedOut(limit), 0),
         }
     }

@@ -22,6 +22,8 @@ pub(super) enum Ending {
     /// The guest ended without a verdict.
     Died,
     TimedOut(Duration),
+    /// The user ended it.
+    Stopped,
 }
 
 /// A finished run.
@@ -52,6 +54,7 @@ impl Outcome {
         match &self.ending {
             Ending::Status(_) => {}
             Ending::NotReady(reason) => lines.push(format!("lab: the guest failed: {reason}")),
+            Ending::Stopped => lines.push("lab: the guest was stopped by Ctrl-]".to_owned()),
             Ending::Died => lines.push("lab: the guest ended without a verdict".to_owned()),
             Ending::TimedOut(limit) => {
                 lines.push(format!(
@@ -68,7 +71,7 @@ impl Outcome {
             lines.push(format!("lab: {what}the guest's kernel was in trouble:"));
             lines.extend(self.findings.iter().map(|finding| format!("  {finding}")));
         }
-        if !matches!(self.ending, Ending::Status(_)) {
+        if !matches!(self.ending, Ending::Status(_) | Ending::Stopped) {
             lines.extend(self.qemu.lines().map(|line| format!("  qemu: {line}")));
             lines.push(format!("lab: the last {TAIL} lines of the guest's console:"));
             lines.extend(

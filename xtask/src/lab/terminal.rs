@@ -14,6 +14,9 @@ use crate::tool;
 /// By then it may be a background process, which may write to the terminal only if it ignores SIGTTOU.
 const RESTORER: &str = r#"trap "" TTOU INT QUIT TERM HUP TSTP; read -r _; stty "$1" </dev/tty"#;
 
+/// Ctrl-]: every other key, Ctrl-C too, is the guest's, so a guest that hangs needs one that is not.
+const ESCAPE: u8 = 0x1d;
+
 /// A raw terminal. Dropping it restores the terminal.
 pub(super) struct Raw {
     restorer: Child,
@@ -40,12 +43,16 @@ impl Raw {
         Ok(raw)
     }
 
-    /// Carries bytes both ways until the guest's side ends.
-    pub(super) fn connect(guest: UnixStream) -> Result<()> {
+    /// Carries bytes both ways until the guest's side ends; [`ESCAPE`] calls `stop` instead.
+    pub(super) fn connect(guest: UnixStream, stop: impl FnOnce() + Send + 'static) -> Result<()> {
         let mut to_guest = guest.try_clone().context("cannot share the guest's terminal")?;
         let mut from_guest = guest;
-        thread::spawn(move || copy(io::stdin(), &mut to_guest));
-        thread::spawn(move || copy(&mut from_guest, &mut io::stdout()));
+        thread::spawn(move || {
+            if copy(io::stdin(), &mut to_guest, Some(ESCAPE)) == End::Escape {
+                stop();
+            }
+        });
+        thread::spawn(move || copy(&mut from_guest, &mut io::stdout(), None));
         Ok(())
     }
 }
@@ -65,12 +72,38 @@ pub(super) fn size() -> (u16, u16) {
     }
 }
 
-/// Copies without waiting for a line's end. An end on either side ends it: there is nobody left to tell.
-fn copy(mut from: impl Read, to: &mut impl Write) {
+#[derive(Debug, PartialEq, Eq)]
+enum End {
+    /// A side is gone: there is nobody left to tell.
+    Stream,
+    Escape,
+}
+
+/// Copies without waiting for a line's end, up to the end of a side or the byte `escape`.
+fn copy(mut from: impl Read, to: &mut impl Write, escape: Option<u8>) -> End {
     let mut buffer = [0; 4096];
     while let Ok(count @ 1..) = from.read(&mut buffer) {
-        if to.write_all(&buffer[..count]).and_then(|()| to.flush()).is_err() {
-            return;
+        let bytes = &buffer[..count];
+        if escape.is_some_and(|escape| bytes.contains(&escape)) {
+            return End::Escape;
         }
+        if to.write_all(bytes).and_then(|()| to.flush()).is_err() {
+            break;
+        }
+    }
+    End::Stream
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_escape_byte_stops_a_copy() {
+        let mut sink = Vec::new();
+        assert_eq!(copy(&b"\x03abc"[..], &mut sink, Some(ESCAPE)), End::Stream);
+        assert_eq!(copy(&b"\x1d"[..], &mut sink, Some(ESCAPE)), End::Escape);
+        assert_eq!(copy(&b"\x1d"[..], &mut sink, None), End::Stream);
+        assert_eq!(sink, b"\x03abc\x1d");
     }
 }
