@@ -106,6 +106,14 @@ pub(crate) fn guest_init() -> Result<PathBuf> {
         .context("cannot build the package lab-init")
 }
 
+/// Builds example `name` of probe-user, for a guest. It embeds no BPF object.
+pub(crate) fn example(name: &str) -> Result<PathBuf> {
+    let mut cargo = guest_cargo("build")?;
+    cargo.args(["--package", "probe-user", "--example", name]);
+    artifact(&mut cargo, |artifact| artifact.target.kind == ["example"] && artifact.target.name == name)
+        .with_context(|| format!("cannot build the example {name} of package probe-user"))
+}
+
 fn binary_with(object: &Path) -> Result<PathBuf> {
     let mut cargo = guest_cargo("build")?;
     cargo.args(["--package", "probe-user", "--bin", "iovascope"]).env(OBJECT_VARIABLE, object);

@@ -2,6 +2,7 @@
 //!
 //! To add a command: one file that implements [`Chore`], and one row in [`commands!`].
 
+mod bench;
 mod build;
 mod cache;
 mod debian;
@@ -47,6 +48,7 @@ commands! {
     Lab(lab::Lab),
     Demo(demo::Demo),
     Test(test::Test),
+    Bench(bench::Bench),
 }
 
 /// Chores of the iovascope workspace.
