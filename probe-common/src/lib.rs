@@ -7,6 +7,8 @@
 //! * [`command`]: the table of iommufd ioctls
 //! * [`bucket`]: the only bucket arithmetic in the repository
 //! * [`dist`]: one value into one distribution
+//! * [`cookie`]: what fsession programs keep of an open call
+//! * [`kfunc`]: the kernel functions that programs call
 //! * [`wire`]: the bytes in the maps
 
 #![no_std]
@@ -19,6 +21,8 @@
 
 pub mod bucket;
 pub mod command;
+pub mod cookie;
 pub mod dist;
+pub mod kfunc;
 pub mod site;
 pub mod wire;

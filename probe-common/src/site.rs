@@ -1,4 +1,4 @@
-//! The table of probed kernel functions: one row per site.
+//! The table of probed kernel functions: one row per site; and the ways to attach to them.
 //!
 //! A row names the kernel symbol and the programs that `probe-ebpf` compiles for it; a test reads
 //! the built BPF object and compares it with this table.
@@ -14,6 +14,41 @@ pub enum SiteId {
     GetPhys = 1,
 }
 
+/// How programs are attached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Backend {
+    /// One trampoline program at entry and return, with 8 bytes of its own per call (Linux 7.0).
+    Fsession,
+    /// Trampoline programs at entry and at return.
+    Fentry,
+    /// kprobe and kretprobe through `perf_event_open`.
+    Kprobe,
+}
+
+impl Backend {
+    /// Every backend, best first.
+    pub const ALL: [Self; 3] = [Self::Fsession, Self::Fentry, Self::Kprobe];
+
+    /// The word users see.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Fsession => "fsession",
+            Self::Fentry => "fentry",
+            Self::Kprobe => "kprobe",
+        }
+    }
+}
+
+/// A program for the entry of a function and one for its return.
+#[derive(Debug, Clone, Copy)]
+pub struct Pair {
+    /// At entry.
+    pub entry: &'static str,
+    /// At return.
+    pub exit: &'static str,
+}
+
 /// One row of the table.
 #[derive(Debug, Clone, Copy)]
 pub struct Site {
@@ -23,11 +58,13 @@ pub struct Site {
     pub name: &'static str,
     /// The kernel function.
     pub symbol: &'static str,
-    /// Program attached to the function's entry by the `kprobe` backend.
-    pub entry_program: &'static str,
-    /// Program attached to the function's return by the `kprobe` backend.
-    pub return_program: &'static str,
-    /// Map that holds the site's open calls.
+    /// Program of the `fsession` backend, for entry and return.
+    pub fsession: &'static str,
+    /// Programs of the `fentry` backend.
+    pub fentry: Pair,
+    /// Programs of the `kprobe` backend.
+    pub kprobe: Pair,
+    /// Map that holds the site's open calls where the backend has no session of its own.
     pub open_map: &'static str,
 }
 
@@ -37,16 +74,18 @@ pub const SITES: [Site; 2] = [
         id: SiteId::Dispatch,
         name: "dispatch",
         symbol: "iommufd_fops_ioctl",
-        entry_program: "dispatch_entry",
-        return_program: "dispatch_return",
+        fsession: "dispatch_both",
+        fentry: Pair { entry: "dispatch_fentry", exit: "dispatch_fexit" },
+        kprobe: Pair { entry: "dispatch_entry", exit: "dispatch_return" },
         open_map: "DISPATCH_OPEN",
     },
     Site {
         id: SiteId::GetPhys,
         name: "get_phys",
         symbol: "iopt_get_phys",
-        entry_program: "get_phys_entry",
-        return_program: "get_phys_return",
+        fsession: "get_phys_both",
+        fentry: Pair { entry: "get_phys_fentry", exit: "get_phys_fexit" },
+        kprobe: Pair { entry: "get_phys_entry", exit: "get_phys_return" },
         open_map: "GET_PHYS_OPEN",
     },
 ];
@@ -67,6 +106,18 @@ mod tests {
     fn rows_stand_at_their_own_index() {
         for (index, site) in SITES.iter().enumerate() {
             assert_eq!(site.id as usize, index);
+        }
+    }
+
+    #[test]
+    fn the_kernel_keeps_program_names_whole() {
+        // BPF_OBJ_NAME_LEN less the terminating NUL (include/uapi/linux/bpf.h, Linux 7.3).
+        for site in &SITES {
+            for name in
+                [site.fsession, site.fentry.entry, site.fentry.exit, site.kprobe.entry, site.kprobe.exit]
+            {
+                assert!(name.len() < 16, "{name}");
+            }
         }
     }
 }

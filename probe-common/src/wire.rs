@@ -1,8 +1,10 @@
 //! The bytes in the maps, proven free of padding.
 //!
-//! One [`Block`] per possible CPU, written only by that CPU with plain increments: kprobe programs
-//! run with preemption off, and a program that would nest on the same CPU is refused and counted by
-//! the kernel (`bpf_prog_active`). User space maps the blocks read-only and adds them up.
+//! One [`Block`] per possible CPU, written only by that CPU with plain increments. kprobe programs run
+//! with preemption off. Trampoline programs may be preempted, but not migrated; while one is, the
+//! kernel refuses to run the same program on that CPU and counts a recursion miss
+//! (`__bpf_prog_enter_recur`, kernel/bpf/trampoline.c, Linux 7.3), and no word of a block is written
+//! by two programs. User space maps the blocks read-only and adds them up.
 //!
 //! Buckets are 32 bits wide to halve the size of a block. Readers take wrapping differences: exact
 //! as long as one bucket counts fewer than 2^32 calls between two samples. Counts and sums are 64
@@ -22,6 +24,8 @@ pub const CONTROL_MAP: &str = "CONTROL";
 pub const PAGE_SHIFT_GLOBAL: &str = "PAGE_SHIFT";
 /// Name of the read-only global that says whether `*length` at entry is a cap (see [`Stop`]).
 pub const LENGTH_IS_CAP_GLOBAL: &str = "LENGTH_IS_CAP";
+/// Name of the map with caps of open calls that [`crate::cookie::CapCode`] cannot hold.
+pub const CAPS_MAP: &str = "CAPS";
 
 /// Open calls a site can hold at once; a call beyond is counted in [`Flow::unstored`].
 pub const OPEN_CALLS: u32 = 16_384;
@@ -60,6 +64,8 @@ pub struct Flow {
     pub backwards: u64,
     /// Successful returns whose outputs could not be read; in no distribution.
     pub unread: u64,
+    /// Of `unmatched`: returns of calls whose entry the kernel did not show to the fsession program.
+    pub unseen: u64,
 }
 
 /// Latency of one command.
@@ -181,9 +187,9 @@ mod tests {
 
     #[test]
     fn sizes_are_pinned() {
-        assert_eq!(size_of::<Flow>(), 56);
+        assert_eq!(size_of::<Flow>(), 64);
         assert_eq!(size_of::<CommandCell>(), 40 + 4096 * 4 + 40 + 560 * 4 + 576 * 8);
-        assert_eq!(offset_of!(Block, dispatch), 112);
+        assert_eq!(offset_of!(Block, dispatch), 128);
         assert_eq!(size_of::<Block>() % 8, 0);
         assert!(size_of::<Block>() < 1 << 20);
     }

@@ -1,48 +1,26 @@
 //! `iommufd_fops_ioctl(struct file *, unsigned int cmd, unsigned long arg)`: latency and errno per
 //! command (drivers/iommu/iommufd/main.c, Linux 7.3).
 
-use aya_ebpf::{
-    macros::{kprobe, kretprobe},
-    programs::{ProbeContext, RetProbeContext},
-};
+use aya_ebpf::EbpfContext;
 use aya_log_ebpf::trace;
-use probe_common::command::{ROWS, row_of};
+use probe_common::command::ROWS;
 use probe_common::dist::Distribution as _;
 use probe_common::site::SiteId;
-use probe_common::wire::{DispatchOpen, errno_slot};
+use probe_common::wire::{Block, errno_slot};
 
-use crate::maps::{self, DISPATCH_OPEN};
-use crate::span;
+/// The site's place in [`Block::flow`].
+pub const FLOW: usize = SiteId::Dispatch as usize;
 
-const FLOW: usize = SiteId::Dispatch as usize;
-
-#[kprobe]
-pub fn dispatch_entry(ctx: ProbeContext) -> u32 {
-    if maps::armed()
-        && let (Some(block), Some(ioctl)) = (maps::block(), ctx.arg::<u32>(1))
-    {
-        let open = DispatchOpen { entered_at: 0, row: row_of(ioctl) as u64 };
-        // SAFETY: the flow is in the current CPU's block.
-        unsafe { span::begin(&raw mut (*block).flow[FLOW], &DISPATCH_OPEN, open) };
-    }
-    0
-}
-
-#[kretprobe]
-pub fn dispatch_return(ctx: RetProbeContext) -> u32 {
-    let now = span::now();
-    let Some(block) = maps::block() else { return 0 };
-    // SAFETY: the flow is in the current CPU's block.
-    let Some((open, duration)) = (unsafe { span::end(&raw mut (*block).flow[FLOW], &DISPATCH_OPEN, now) })
-    else {
-        return 0;
-    };
-    let row = open.row as usize;
+/// Count a call that returned.
+///
+/// # Safety
+/// `block` is the current CPU's.
+#[inline(always)]
+pub unsafe fn count(ctx: &impl EbpfContext, block: *mut Block, row: usize, result: i64, duration: u64) {
     if row >= ROWS {
-        return 0;
+        return;
     }
-    let result = ctx.ret::<i64>();
-    trace!(&ctx, "dispatch row {} result {} in {} ns", row, result, duration);
+    trace!(ctx, "dispatch row {} result {} in {} ns", row, result, duration);
     // SAFETY: `row` and the errno's slot are in bounds; the cell is in the current CPU's block.
     unsafe {
         let cell = &mut (*block).dispatch[row];
@@ -53,5 +31,4 @@ pub fn dispatch_return(ctx: RetProbeContext) -> u32 {
             cell.errno[errno_slot(result.unsigned_abs())] += 1;
         }
     }
-    0
 }

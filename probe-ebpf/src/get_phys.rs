@@ -4,73 +4,68 @@
 //! Both pointers are kernel memory (the ioctl's command buffer), so no user memory is read. The
 //! outputs of a failed call are not meaningful and not read.
 
-use aya_ebpf::{
-    helpers::bpf_probe_read_kernel,
-    macros::{kprobe, kretprobe},
-    programs::{ProbeContext, RetProbeContext},
-};
+use aya_ebpf::EbpfContext;
 use aya_log_ebpf::trace;
 use probe_common::dist::Distribution as _;
 use probe_common::site::SiteId;
-use probe_common::wire::{GetPhysOpen, Stop, errno_slot, scan_class};
+use probe_common::wire::{Block, Stop, errno_slot, scan_class};
 
-use crate::maps::{self, GET_PHYS_OPEN};
-use crate::span;
+use crate::maps;
 
-const FLOW: usize = SiteId::GetPhys as usize;
+/// The site's place in [`Block::flow`].
+pub const FLOW: usize = SiteId::GetPhys as usize;
 
-#[kprobe]
-pub fn get_phys_entry(ctx: ProbeContext) -> u32 {
-    if maps::armed()
-        && let (Some(block), Some(iova), Some(paddr), Some(length)) =
-            (maps::block(), ctx.arg::<u64>(1), ctx.arg::<u64>(2), ctx.arg::<u64>(3))
-    {
-        let open = GetPhysOpen {
-            entered_at: 0,
-            paddr,
-            length,
-            cap: read(length).unwrap_or(0),
-            offset: iova & ((1 << maps::page_shift()) - 1),
-        };
-        // SAFETY: the flow is in the current CPU's block.
-        unsafe { span::begin(&raw mut (*block).flow[FLOW], &GET_PHYS_OPEN, open) };
-    }
-    0
+/// What a successful call found.
+pub struct Scan {
+    /// Where in its page the IOVA is.
+    pub offset: u64,
+    /// `*length` after the call.
+    pub run: u64,
+    /// `*paddr` after the call.
+    pub paddr: u64,
+    /// The run fills what `*length` was before the call.
+    pub is_filled: bool,
 }
 
-#[kretprobe]
-pub fn get_phys_return(ctx: RetProbeContext) -> u32 {
-    let now = span::now();
-    let Some(block) = maps::block() else { return 0 };
-    // SAFETY: the flow is in the current CPU's block.
-    let flow = unsafe { &raw mut (*block).flow[FLOW] };
-    // SAFETY: as above.
-    let Some((open, duration)) = (unsafe { span::end(flow, &GET_PHYS_OPEN, now) }) else {
-        return 0;
-    };
+/// Count a call that returned; `scan` looks at the outputs, and is asked only where they mean
+/// something.
+///
+/// # Safety
+/// `block` is the current CPU's.
+#[inline(always)]
+pub unsafe fn count(
+    ctx: &impl EbpfContext,
+    block: *mut Block,
+    result: i64,
+    duration: u64,
+    scan: impl FnOnce() -> Option<Scan>,
+) {
     // SAFETY: the cell is in the current CPU's block; slot, class and stop are in bounds.
     unsafe {
         let cell = &mut (*block).get_phys;
-        // Widened at once: the verifier follows bounds through 64-bit registers.
-        let result = i64::from(ctx.ret::<i32>());
         if result != 0 {
             cell.failed.record(duration);
             cell.errno[errno_slot(result.unsigned_abs())] += 1;
-            trace!(&ctx, "get_phys errno {} in {} ns", -result, duration);
-            return 0;
+            trace!(ctx, "get_phys errno {} in {} ns", -result, duration);
+            return;
         }
-        let (Some(run), Some(paddr)) = (read(open.length), read(open.paddr)) else {
-            (*flow).unread += 1;
-            return 0;
+        let Some(scan) = scan() else {
+            (*block).flow[FLOW].unread += 1;
+            return;
         };
-        let pages = pages_of(open.offset, run);
+        let pages = pages_of(scan.offset, scan.run);
         cell.ok[scan_class(pages)].record(duration);
         cell.pages.record(pages);
-        let stop = stop_of(&open, run, paddr);
-        cell.runs[stop as usize].record(run);
-        trace!(&ctx, "get_phys run {} stop {} in {} ns", run, stop as u32, duration);
+        let stop = stop_of(&scan);
+        cell.runs[stop as usize].record(scan.run);
+        trace!(ctx, "get_phys run {} stop {} in {} ns", scan.run, stop as u32, duration);
     }
-    0
+}
+
+/// Where in its page an IOVA is.
+#[inline(always)]
+pub fn offset_of(iova: u64) -> u64 {
+    iova & ((1 << maps::page_shift()) - 1)
 }
 
 /// Pages that a run of `run` bytes from `offset` into a page touches.
@@ -82,19 +77,12 @@ fn pages_of(offset: u64, run: u64) -> u64 {
 
 /// Why the scan ended, as far as arguments and results tell. The kernel checks the cap first.
 #[inline(always)]
-fn stop_of(open: &GetPhysOpen, run: u64, paddr: u64) -> Stop {
-    if paddr == 0 {
+fn stop_of(scan: &Scan) -> Stop {
+    if scan.paddr == 0 {
         Stop::Unmapped
-    } else if maps::length_is_cap() && run == open.cap {
+    } else if maps::length_is_cap() && scan.is_filled {
         Stop::Cap
     } else {
         Stop::Short
     }
-}
-
-/// A word of kernel memory.
-#[inline(always)]
-fn read(address: u64) -> Option<u64> {
-    // SAFETY: the helper checks the address and fails instead of faulting.
-    unsafe { bpf_probe_read_kernel(address as *const u64) }.ok()
 }

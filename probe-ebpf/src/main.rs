@@ -1,17 +1,21 @@
-//! The kernel side: two sites, a program at each entry and each return.
+//! The kernel side: two sites, programs at their entries and returns for each backend.
 //!
 //! Aggregates in place; nothing shown to users depends on the delivery of events. Reads no user
 //! memory. Physical addresses and kernel pointers stay here.
 //!
 //! * [`maps`]: every map and load-time constant
+//! * [`backend`]: the programs, a file per way to attach
 //! * [`span`]: an entry and its return made one measured call
-//! * [`dispatch`], [`get_phys`]: what each site looks at
+//! * [`dispatch`], [`get_phys`]: what is counted of a call of each site
+//! * [`kfunc`]: calls of kernel functions
 
 #![no_std]
 #![no_main]
 
+mod backend;
 mod dispatch;
 mod get_phys;
+mod kfunc;
 mod maps;
 mod span;
 

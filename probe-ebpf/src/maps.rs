@@ -33,6 +33,10 @@ pub static DISPATCH_OPEN: HashMap<u64, DispatchOpen> = HashMap::with_max_entries
 #[map]
 pub static GET_PHYS_OPEN: HashMap<u64, GetPhysOpen> = HashMap::with_max_entries(OPEN_CALLS, 0);
 
+/// Caps that a session's cookie cannot hold, by thread.
+#[map]
+pub static CAPS: HashMap<u64, u64> = HashMap::with_max_entries(OPEN_CALLS, 0);
+
 /// log2 of the page size.
 #[inline(always)]
 pub fn page_shift() -> u64 {
@@ -56,8 +60,8 @@ pub fn armed() -> bool {
     }
 }
 
-/// The current CPU's block. Written by this CPU alone: programs run with preemption off and do not
-/// nest (see `probe_common::wire`).
+/// The current CPU's block. Written by this CPU alone, each word by one program alone (see
+/// `probe_common::wire`).
 #[inline(always)]
 pub fn block() -> Option<*mut Block> {
     // SAFETY: the helper has no preconditions.

@@ -8,7 +8,9 @@ use aya_ebpf::{
     helpers::{bpf_get_current_pid_tgid, bpf_ktime_get_ns},
     maps::HashMap,
 };
-use probe_common::wire::{DispatchOpen, Flow, GetPhysOpen};
+use probe_common::wire::{Block, DispatchOpen, GetPhysOpen};
+
+use crate::maps;
 
 /// What is kept of an open call.
 pub trait Open: Copy {
@@ -39,14 +41,15 @@ pub fn now() -> u64 {
     unsafe { bpf_ktime_get_ns() }
 }
 
-/// Note that a call has begun; reads the clock last.
-///
-/// # Safety
-/// `flow` points into the current CPU's block.
+/// Note that a call of the site at `flow` has begun, if calls are counted; reads the clock last.
 #[inline(always)]
-pub unsafe fn begin<T: Open>(flow: *mut Flow, calls: &HashMap<u64, T>, open: T) {
-    // SAFETY: valid and unshared by the contract above.
-    let flow = unsafe { &mut *flow };
+pub fn begin<T: Open>(flow: usize, calls: &HashMap<u64, T>, open: impl FnOnce() -> Option<T>) {
+    if !maps::armed() {
+        return;
+    }
+    let (Some(block), Some(open)) = (maps::block(), open()) else { return };
+    // SAFETY: in the current CPU's block; the words written here are written by this program alone.
+    let flow = unsafe { &mut (*block).flow[flow] };
     flow.entered += 1;
     let thread = bpf_get_current_pid_tgid();
     if calls.insert(thread, open, u64::from(BPF_NOEXIST)).is_err() {
@@ -64,14 +67,13 @@ pub unsafe fn begin<T: Open>(flow: *mut Flow, calls: &HashMap<u64, T>, open: T) 
     }
 }
 
-/// The open call that returns now, with its duration in ns; `None` when there is nothing to measure.
-///
-/// # Safety
-/// `flow` points into the current CPU's block.
+/// The open call of the site at `flow` that returns now, with the current CPU's block and its duration
+/// in ns; `None` when there is nothing to measure.
 #[inline(always)]
-pub unsafe fn end<T: Open>(flow: *mut Flow, calls: &HashMap<u64, T>, now: u64) -> Option<(T, u64)> {
-    // SAFETY: valid and unshared by the contract above.
-    let flow = unsafe { &mut *flow };
+pub fn end<T: Open>(flow: usize, calls: &HashMap<u64, T>, now: u64) -> Option<(*mut Block, T, u64)> {
+    let block = maps::block()?;
+    // SAFETY: in the current CPU's block; the words written here are written by this program alone.
+    let flow = unsafe { &mut (*block).flow[flow] };
     let thread = bpf_get_current_pid_tgid();
     let Some(stored) = calls.get_ptr(thread) else {
         flow.unmatched += 1;
@@ -83,7 +85,7 @@ pub unsafe fn end<T: Open>(flow: *mut Flow, calls: &HashMap<u64, T>, now: u64) -
     let _ = calls.remove(thread);
     flow.exited += 1;
     match now.checked_sub(open.entered_at()) {
-        Some(duration) => Some((open, duration)),
+        Some(duration) => Some((block, open, duration)),
         None => {
             flow.backwards += 1;
             None

@@ -7,10 +7,19 @@
 //!
 //! Together: `entered + entry misses = exited + unstored + entry misses + return misses + in flight`,
 //! and the left side is every call that began.
+//!
+//! A call can be missed at both ends. It is one entry miss; its return miss has no open call, so the
+//! kernel's law then has more return misses than open calls, by at most the entry misses.
+//!
+//! The one program of fsession serves entries and returns, and the kernel has one counter of misses
+//! for it. A return whose entry was missed finds an empty cookie: `unseen` is their number, and what
+//! the kernel counted beyond are returns of open calls, one each, and calls missed at both ends, two
+//! each. With no call in flight that is exact; with some, the fewest calls are taken that explain the
+//! counters.
 
 use serde::{Deserialize, Serialize};
 
-/// Fates of the calls of one site, cumulative. The first seven are `probe_common::wire::Flow`.
+/// Fates of the calls of one site, cumulative. The first eight are `probe_common::wire::Flow`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Flow {
     /// Calls whose entry program ran.
@@ -28,13 +37,23 @@ pub struct Flow {
     pub backwards: u64,
     /// Successful returns whose outputs could not be read.
     pub unread: u64,
+    /// Of `unmatched`: returns of calls whose entry the kernel did not show to the program of a session.
+    #[serde(default)]
+    pub unseen: u64,
     /// Calls that the kernel did not show to the entry program: the entry kprobe's own miss counter
     /// (`bpf_link_info.perf_event.kprobe.missed`) and the program's recursion misses.
     pub entry_missed: u64,
     /// Returns that the kernel did not show to the return program: the kretprobe's miss counter less
-    /// what it shares with the entry's, and the program's recursion misses. Mostly the kretprobe
-    /// pool, max(10, 2 × CPUs) calls deep (kernel/kprobes.c, Linux 7.3), being empty.
+    /// what it shares with the entry's. Mostly the kretprobe pool, max(10, 2 × CPUs) calls deep
+    /// (kernel/kprobes.c, Linux 7.3), being empty. Trampolines have no pool.
     pub return_missed: u64,
+    /// Recursion misses of the return program: it was in the middle of another call on that CPU,
+    /// preempted or interrupted.
+    #[serde(default)]
+    pub return_recursion: u64,
+    /// Recursion misses of the program of a session, at entries and returns.
+    #[serde(default)]
+    pub session_missed: u64,
 }
 
 /// Why calls are missing from the distributions of a site.
@@ -45,6 +64,10 @@ pub enum Cause {
     EntryMissed,
     /// The kernel did not run the return program.
     ReturnMissed,
+    /// The return program was in the middle of another call on that CPU.
+    ReturnRecursion,
+    /// The program of a session was in the middle of another call at the entry and at the return.
+    BothMissed,
     /// No room in the table of open calls.
     OpenTableFull,
     /// The clock stepped back during the call.
@@ -59,6 +82,8 @@ impl Cause {
         match self {
             Self::EntryMissed => "entry not shown to the probe by the kernel",
             Self::ReturnMissed => "return not shown by the kernel (kretprobe pool empty)",
+            Self::ReturnRecursion => "return met the probe preempted in another call",
+            Self::BothMissed => "entry and return met the probe preempted",
             Self::OpenTableFull => "no room in the table of open calls",
             Self::ClockBackwards => "clock stepped back during the call",
             Self::OutputsUnread => "outputs could not be read",
@@ -83,6 +108,19 @@ pub struct Balance {
     pub unexplained: i128,
 }
 
+/// Misses at returns by the calls they hit.
+struct Missed {
+    /// Entered calls for whose return the kernel had no room.
+    pool: u64,
+    /// Entered calls whose return found the program running.
+    recursion: u64,
+    /// Calls of a session of which nothing was seen.
+    both: u64,
+    /// A call of a session whose entry was missed and which is still inside.
+    hidden: u64,
+    unexplained: i128,
+}
+
 impl Flow {
     /// What happened since `older`.
     #[must_use]
@@ -105,22 +143,55 @@ impl Flow {
 
     /// The balance of these fates.
     pub fn balance(&self) -> Balance {
+        let Missed { pool, recursion, both, hidden, unexplained } = self.missed();
         let lost = [
-            (Cause::EntryMissed, self.entry_missed),
-            (Cause::ReturnMissed, self.return_missed),
+            (Cause::EntryMissed, self.entry_missed + self.unseen),
+            (Cause::ReturnMissed, pool),
+            (Cause::ReturnRecursion, recursion),
+            (Cause::BothMissed, both),
             (Cause::OpenTableFull, self.unstored),
             (Cause::ClockBackwards, self.backwards),
             (Cause::OutputsUnread, self.unread),
         ];
-        let in_flight = i128::from(self.superseded) + self.open() - i128::from(self.return_missed);
+        let waiting = self.due() - i128::from(pool) - i128::from(recursion);
         Balance {
-            calls: self.entered + self.entry_missed,
+            calls: self.entered + self.entry_missed + self.unseen + both + hidden,
             measured: self.exited.saturating_sub(self.backwards + self.unread),
             lost: lost.into_iter().filter(|&(_, count)| count > 0).collect(),
-            in_flight: u64::try_from(in_flight).unwrap_or(0),
+            in_flight: u64::try_from(waiting).unwrap_or(0) + hidden,
             unmatched: self.unmatched,
-            unexplained: in_flight.min(0),
+            unexplained,
         }
+    }
+
+    /// Calls that entered and whose return was not seen.
+    fn due(&self) -> i128 {
+        i128::from(self.superseded) + self.open()
+    }
+
+    /// Whose the misses at returns were.
+    fn missed(&self) -> Missed {
+        let of_session = i128::from(self.session_missed) - i128::from(self.unseen);
+        let at_returns = u64::try_from(of_session).unwrap_or(0) + self.return_recursion;
+        let excess = i128::from(self.return_missed) + i128::from(at_returns) - self.due().max(0);
+        let excess = u64::try_from(excess).unwrap_or(0);
+        let unexplained = of_session.min(0);
+        if self.session_missed > 0 {
+            let (both, hidden) = (excess / 2, excess % 2);
+            return Missed {
+                pool: 0,
+                recursion: at_returns.saturating_sub(excess),
+                both,
+                hidden,
+                unexplained,
+            };
+        }
+        // Those beyond are of calls that are counted as missed at their entry.
+        let of_missed = excess.min(self.entry_missed);
+        let unexplained = unexplained - i128::from(excess - of_missed);
+        let recursion = at_returns.saturating_sub(of_missed);
+        let pool = self.return_missed.saturating_sub(of_missed.saturating_sub(at_returns));
+        Missed { pool, recursion, both: 0, hidden: 0, unexplained }
     }
 
     fn zip(&self, other: &Self, combine: fn(u64, u64) -> u64) -> Self {
@@ -132,8 +203,11 @@ impl Flow {
             superseded: combine(self.superseded, other.superseded),
             backwards: combine(self.backwards, other.backwards),
             unread: combine(self.unread, other.unread),
+            unseen: combine(self.unseen, other.unseen),
             entry_missed: combine(self.entry_missed, other.entry_missed),
             return_missed: combine(self.return_missed, other.return_missed),
+            return_recursion: combine(self.return_recursion, other.return_recursion),
+            session_missed: combine(self.session_missed, other.session_missed),
         }
     }
 }
@@ -149,8 +223,8 @@ impl Balance {
         self.lost.is_empty() && self.in_flight == 0 && self.unexplained == 0
     }
 
-    /// Lost calls are the slow ones where returns were lost: they were inside together. Percentiles
-    /// are then biased low.
+    /// Lost calls are the slow ones where the kernel had no room for returns: they were inside
+    /// together. Percentiles are then biased low.
     pub fn is_biased(&self) -> bool {
         self.lost.iter().any(|&(cause, _)| cause == Cause::ReturnMissed)
     }
@@ -185,6 +259,57 @@ mod tests {
         let flow = Flow { entered: 10, exited: 10, return_missed: 3, ..Flow::default() };
         assert_eq!(flow.balance().unexplained, -3);
         assert!(!flow.balance().is_complete());
+    }
+
+    #[test]
+    fn misses_of_a_session_are_split_by_the_empty_cookies() {
+        // 640 calls. Of 5 misses 2 were at entries, whose returns came; 3 calls never came back.
+        let flow =
+            Flow { entered: 638, exited: 635, unmatched: 2, unseen: 2, session_missed: 5, ..Flow::default() };
+        let balance = flow.balance();
+        assert_eq!((balance.calls, balance.measured, balance.in_flight), (640, 635, 0));
+        assert_eq!(balance.lost, [(Cause::EntryMissed, 2), (Cause::ReturnRecursion, 3)]);
+        assert_eq!((balance.unexplained, balance.unmatched), (0, 2));
+        assert!(!balance.is_complete() && !balance.is_biased());
+    }
+
+    #[test]
+    fn calls_of_a_session_missed_at_both_ends_cost_two_misses() {
+        // 640 calls: 7 missed at both ends, 2 at the entry, 1 at the return.
+        let flow = Flow {
+            entered: 631,
+            exited: 630,
+            unmatched: 2,
+            unseen: 2,
+            session_missed: 17,
+            ..Flow::default()
+        };
+        let balance = flow.balance();
+        let lost = [(Cause::EntryMissed, 2), (Cause::ReturnRecursion, 1), (Cause::BothMissed, 7)];
+        assert_eq!((balance.calls, &balance.lost[..]), (640, &lost[..]));
+        assert_eq!((balance.in_flight, balance.unexplained), (0, 0));
+        // One miss more: the entry of a call that is still inside.
+        let balance = Flow { session_missed: 18, ..flow }.balance();
+        assert_eq!((balance.calls, balance.in_flight, balance.lost_calls()), (641, 1, 10));
+        let impossible = Flow { entered: 10, exited: 10, unseen: 1, ..Flow::default() };
+        assert_eq!(impossible.balance().unexplained, -1);
+    }
+
+    #[test]
+    fn return_misses_of_missed_entries_are_not_lost_twice() {
+        // 640 calls: 40 missed at the entry, 3 of these at the return too; 1 at the return alone.
+        let flow = Flow {
+            entered: 600,
+            exited: 599,
+            entry_missed: 40,
+            return_recursion: 4,
+            unmatched: 37,
+            ..Flow::default()
+        };
+        let balance = flow.balance();
+        assert_eq!(balance.calls, 640);
+        assert_eq!(balance.lost, [(Cause::EntryMissed, 40), (Cause::ReturnRecursion, 1)]);
+        assert_eq!((balance.in_flight, balance.unexplained), (0, 0));
     }
 
     #[test]

@@ -51,6 +51,9 @@ pub struct RecordArgs {
     /// Time to record, such as 500ms, 5s or 2m [default: until the command ends or a signal comes]
     #[arg(short, long, value_name = "TIME", value_parser = parse_duration, env = "IOVASCOPE_RECORD_DURATION")]
     pub duration: Option<Duration>,
+    /// How to attach; `auto` takes the first that works of fsession, fentry and kprobe
+    #[arg(long, value_enum, value_name = "NAME", default_value = "auto", env = "IOVASCOPE_BACKEND")]
+    pub backend: BackendChoice,
     /// Exit with 4 when any call was lost
     #[arg(long, env = "IOVASCOPE_STRICT")]
     pub strict: bool,
@@ -63,6 +66,19 @@ pub struct RecordArgs {
     /// Command to run while recording
     #[arg(last = true, value_name = "CMD")]
     pub command: Vec<String>,
+}
+
+/// How to attach.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum BackendChoice {
+    /// The best that works here
+    Auto,
+    /// One trampoline program per function; it misses nothing and costs least (Linux 7.0, BTF)
+    Fsession,
+    /// A trampoline program each for entry and return (BTF)
+    Fentry,
+    /// kprobe and kretprobe: everywhere, but loses returns when many calls wait at once
+    Kprobe,
 }
 
 #[derive(Debug, Args)]

@@ -2,6 +2,7 @@
 //!
 //! The folders meet only in `command/`: a source wired to sinks, one file per mode.
 
+pub mod btf;
 pub mod cli;
 pub mod command;
 pub mod doctor;

@@ -6,13 +6,21 @@ use std::collections::BTreeMap;
 
 use iovascope::source::kernel;
 use object::{Object as _, ObjectSection as _, ObjectSymbol as _, SymbolKind};
+use probe_common::kfunc::{KFUNCS, RDONLY_CAST};
 use probe_common::site::SITES;
-use probe_common::wire::{BLOCKS_MAP, Block, CONTROL_MAP, Control, DispatchOpen, GetPhysOpen, OPEN_CALLS};
+use probe_common::wire::{
+    BLOCKS_MAP, Block, CAPS_MAP, CONTROL_MAP, Control, DispatchOpen, GetPhysOpen, OPEN_CALLS,
+};
 
 /// Helper numbers (include/uapi/linux/bpf.h) that read user memory, or memory of either kind.
 const READS_USER_MEMORY: [i32; 6] = [4, 45, 112, 114, 148, 197];
 /// Opcode of a call.
 const CALL: u8 = 0x85;
+/// Helpers count from 1 and are a few hundred (include/uapi/linux/bpf.h, Linux 7.3); larger numbers are
+/// ours, for kernel functions.
+const MOST_HELPERS: i32 = 0x1000;
+/// Sections of programs.
+const SECTIONS: [&str; 4] = ["kprobe", "kretprobe", "fentry", "fexit"];
 
 fn file() -> object::File<'static> {
     let bytes = kernel::object();
@@ -34,12 +42,16 @@ fn names_in(section: &str) -> Vec<String> {
 
 #[test]
 fn programs_are_those_of_the_site_table() {
-    let mut entries = SITES.map(|site| site.entry_program);
-    let mut returns = SITES.map(|site| site.return_program);
-    entries.sort_unstable();
-    returns.sort_unstable();
-    assert_eq!(names_in("kprobe"), entries);
-    assert_eq!(names_in("kretprobe"), returns);
+    let expected = [
+        SITES.map(|site| site.kprobe.entry).to_vec(),
+        SITES.map(|site| site.kprobe.exit).to_vec(),
+        SITES.iter().flat_map(|site| [site.fentry.entry, site.fsession]).collect(),
+        SITES.map(|site| site.fentry.exit).to_vec(),
+    ];
+    for (section, mut names) in SECTIONS.into_iter().zip(expected) {
+        names.sort_unstable();
+        assert_eq!(names_in(section), names, "{section}");
+    }
 }
 
 /// Type, key size, value size and number of entries, as in the object.
@@ -68,26 +80,43 @@ fn maps_are_those_of_the_wire_and_forget_nothing_by_themselves() {
         (CONTROL_MAP.to_owned(), [ARRAY, 4, size(size_of::<Control>()), 1]),
         (SITES[0].open_map.to_owned(), [HASH, 8, size(size_of::<DispatchOpen>()), OPEN_CALLS]),
         (SITES[1].open_map.to_owned(), [HASH, 8, size(size_of::<GetPhysOpen>()), OPEN_CALLS]),
+        (CAPS_MAP.to_owned(), [HASH, 8, 8, OPEN_CALLS]),
         // aya-log's own.
         ("AYA_LOGS".to_owned(), [RINGBUF, 0, 0, 1 << 17]),
     ]);
     assert_eq!(maps(), expected);
 }
 
+/// Numbers of the helpers, and of kernel functions by our numbers, that a section calls.
+fn calls_in(section: &str) -> Vec<i32> {
+    let file = file();
+    let bytes = file.section_by_name(section).unwrap().data().unwrap().to_vec();
+    // The upper half of byte 1 is the kind of call; 0 is a helper.
+    let calls =
+        bytes.chunks_exact(8).filter(|instruction| instruction[0] == CALL && instruction[1] >> 4 == 0);
+    calls.map(|instruction| i32::from_le_bytes(instruction[4..].try_into().unwrap())).collect()
+}
+
 #[test]
 fn no_program_reads_user_memory() {
-    let file = file();
-    let mut instructions = 0;
-    for section in ["kprobe", "kretprobe", ".text"] {
-        for instruction in file.section_by_name(section).unwrap().data().unwrap().chunks_exact(8) {
-            instructions += 1;
-            let helper = i32::from_le_bytes(instruction[4..].try_into().unwrap());
-            // The upper half of byte 1 is the kind of call; 0 is a helper.
-            let calls_helper = instruction[0] == CALL && instruction[1] >> 4 == 0;
-            assert!(!calls_helper || !READS_USER_MEMORY.contains(&helper), "{section} calls helper {helper}");
-        }
+    for section in SECTIONS.into_iter().chain([".text"]) {
+        let calls = calls_in(section);
+        assert!(calls.len() > 5 || section == ".text", "{section}: only {calls:?} looked at");
+        let bad: Vec<_> = calls.iter().filter(|number| READS_USER_MEMORY.contains(number)).collect();
+        assert!(bad.is_empty(), "{section} calls helpers {bad:?}");
     }
-    assert!(instructions > 100, "only {instructions} instructions looked at");
+}
+
+#[test]
+fn kernel_functions_are_called_by_trampolines_only_and_are_in_the_table() {
+    let kfuncs = |section| calls_in(section).into_iter().filter(|number| *number > MOST_HELPERS);
+    for section in ["kprobe", "kretprobe", ".text"] {
+        assert_eq!(kfuncs(section).next(), None, "{section}");
+    }
+    let table = KFUNCS.map(|kfunc| kfunc.number);
+    assert!(kfuncs("fentry").all(|number| table.contains(&number)));
+    assert!(kfuncs("fexit").all(|number| number == RDONLY_CAST.number));
+    assert!(table.iter().all(|number| kfuncs("fentry").any(|called| called == *number)));
 }
 
 #[test]

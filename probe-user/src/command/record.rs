@@ -14,11 +14,13 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
 use crate::cli::RecordArgs;
 use crate::doctor::{self, Host};
 use crate::exit::Status;
-use crate::recording::{self, End, EndReason, Header, Writer};
+use crate::recording::{self, Declined, End, EndReason, Header, Writer};
 use crate::source::kernel::{Config, Final, KernelSource, LogLevel};
 use crate::workload::abi::{self, Abi};
 use crate::workload::iommufd::Iommufd;
 use probe_model::loss::{Balance, Flow};
+
+use super::backend::{self, Started};
 
 /// How long open calls may take to return when the recording ends. A scan of 256 GiB takes longer:
 /// it is then reported as in flight.
@@ -31,23 +33,27 @@ pub(super) fn run(args: &RecordArgs) -> anyhow::Result<Status> {
     // Held open while we record: it keeps a module from being unloaded under the probes.
     let iommufd = Iommufd::open(Path::new("/dev/iommu")).context("cannot open /dev/iommu")?;
     let abi = abi::detect(&iommufd)?;
-    let config = Config {
-        module: machine.module,
-        length_is_cap: abi.cap(1).is_some(),
-        logs: if args.verbose { LogLevel::Trace } else { LogLevel::Off },
-    };
     if args.verbose {
         super::log_to_stderr();
     }
+    let started = backend::start(args.backend, &machine, |backend| Config {
+        backend,
+        module: machine.module,
+        length_is_cap: abi.cap(1).is_some(),
+        logs: if args.verbose { LogLevel::Trace } else { LogLevel::Off },
+    })?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(record(args, &config, abi))
+    runtime.block_on(record(args, started, abi))
 }
 
-async fn record(args: &RecordArgs, config: &Config, abi: Abi) -> anyhow::Result<Status> {
+async fn record(args: &RecordArgs, started: Started, abi: Abi) -> anyhow::Result<Status> {
     let (out, name) = destination(args.output.as_deref())?;
-    let mut source = KernelSource::start(config)?;
+    let Started { mut source, declined } = started;
+    if !args.quiet {
+        tell_backend(&source, &declined);
+    }
     let first = source.sample()?;
-    let header = header(&source, abi, config, first.at);
+    let header = header(&source, declined, abi, first.at);
     let mut sink = Writer::begin(out, name.clone(), &header)?;
     let mut logs = source.logs()?;
     let mut child = spawn(&args.command)?;
@@ -72,6 +78,15 @@ async fn record(args: &RecordArgs, config: &Config, abi: Abi) -> anyhow::Result<
         Ended::Command(status) if !status.success() => bail!("the command ended with {status}"),
         _ if args.strict && !losses.complete => Ok(Status::Incomplete),
         _ => Ok(Status::Ok),
+    }
+}
+
+/// Which backend counts, where a better one does not.
+fn tell_backend(source: &KernelSource, declined: &[Declined]) {
+    let mut err = io::stderr().lock();
+    for Declined { backend, why } in declined {
+        // Telling is a courtesy; the recording holds it too.
+        let _ = writeln!(err, "iovascope: by {}, not by {backend}: {why}", source.backend().name());
     }
 }
 
@@ -159,7 +174,12 @@ fn create(path: &Path) -> anyhow::Result<(Box<dyn Write>, String)> {
     Ok((Box::new(file), path.display().to_string()))
 }
 
-fn header(source: &KernelSource, abi: Abi, config: &Config, started: probe_model::sample::Instant) -> Header {
+fn header(
+    source: &KernelSource,
+    declined: Vec<Declined>,
+    abi: Abi,
+    started: probe_model::sample::Instant,
+) -> Header {
     let uname = rustix::system::uname();
     let text = |text: &std::ffi::CStr| text.to_string_lossy().into_owned();
     Header {
@@ -168,8 +188,9 @@ fn header(source: &KernelSource, abi: Abi, config: &Config, started: probe_model
         kernel: text(uname.release()),
         machine: text(uname.machine()),
         abi: abi.describe().to_owned(),
-        length_is_cap: config.length_is_cap,
+        length_is_cap: abi.cap(1).is_some(),
         backend: source.backend().name().to_owned(),
+        declined,
         page_size: rustix::param::page_size() as u64,
         cpus: source.cpus(),
         sites: probe_common::site::SITES

@@ -2,6 +2,7 @@
 //!
 //! Pure; which obstacles count is decided in `verdict`, this only tells.
 
+use probe_common::site::Backend;
 use serde::Serialize;
 
 use crate::workload::abi::Abi;
@@ -10,7 +11,7 @@ use crate::workload::rights::Capability;
 
 use super::machine::{Kprobes, Lockdown, Machine, Presence};
 use super::symbols::{DISPATCH, GET_PHYS, Symbol};
-use super::verdict::{self, Way};
+use super::verdict;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -75,9 +76,9 @@ fn check(name: &'static str, need: Need, state: State, finding: impl Into<String
     Check { name, need, state, finding: finding.into() }
 }
 
-/// What `way` lacks is missing only where no other way is open.
-fn lacking(machine: &Machine, way: Way) -> State {
-    let others = verdict::ways(machine).iter().any(|open| *open != way);
+/// What `backend` lacks is missing only where no other way is open.
+fn lacking(machine: &Machine, backend: Backend) -> State {
+    let others = verdict::ways(machine).iter().any(|open| *open != backend);
     if others { State::NotNeeded } else { State::Missing }
 }
 
@@ -188,18 +189,18 @@ fn btf(machine: &Machine) -> Check {
     let module = machine.presence == Presence::Module;
     match (facts.vmlinux, module && !facts.iommufd, facts.functions) {
         (false, ..) => {
-            check("BTF", Need::Record, lacking(machine, Way::Fentry), "no /sys/kernel/btf/vmlinux")
+            check("BTF", Need::Record, lacking(machine, Backend::Fentry), "no /sys/kernel/btf/vmlinux")
         }
         (_, true, _) => check(
             "BTF",
             Need::Record,
-            lacking(machine, Way::Fentry),
+            lacking(machine, Backend::Fentry),
             "no /sys/kernel/btf/iommufd for the module",
         ),
         (.., Some(false)) => check(
             "BTF",
             Need::Record,
-            lacking(machine, Way::Fentry),
+            lacking(machine, Backend::Fentry),
             "does not describe the probed functions",
         ),
         (.., Some(true)) => check("BTF", Need::Record, State::Ok, "describes both functions"),
@@ -213,7 +214,7 @@ fn fsession(machine: &Machine) -> Check {
     let (state, finding) = if machine.btf.fsession {
         (State::Ok, "the kernel has it")
     } else {
-        (lacking(machine, Way::Fsession), "not in this kernel's BTF")
+        (lacking(machine, Backend::Fsession), "not in this kernel's BTF")
     };
     check("fsession", Need::Record, state, finding)
 }
@@ -222,13 +223,13 @@ fn kprobe_pmu(machine: &Machine) -> Check {
     let (state, finding) = if machine.kprobe_pmu {
         (State::Ok, "perf can make them")
     } else {
-        (lacking(machine, Way::Kprobe), "no /sys/bus/event_source/devices/kprobe")
+        (lacking(machine, Backend::Kprobe), "no /sys/bus/event_source/devices/kprobe")
     };
     check("kprobe events", Need::Record, state, finding)
 }
 
 fn kprobes(machine: &Machine) -> Check {
-    let lacking = || lacking(machine, Way::Kprobe);
+    let lacking = || lacking(machine, Backend::Kprobe);
     let (state, finding) = match (machine.kprobes, machine.blacklisted.as_slice()) {
         (Kprobes::Off, _) => (lacking(), "switched off in /sys/kernel/debug/kprobes/enabled".to_owned()),
         (_, [_, ..]) => (lacking(), format!("blacklisted: {}", machine.blacklisted.join(", "))),
@@ -245,7 +246,7 @@ fn paranoid(machine: &Machine) -> Check {
         Some(level) if level > 2 && !machine.may(Capability::SysAdmin) => check(
             NAME,
             Need::Record,
-            lacking(machine, Way::Kprobe),
+            lacking(machine, Backend::Kprobe),
             format!("{level}: on Debian's kernels kprobes then need CAP_SYS_ADMIN"),
         ),
         Some(level) => check(NAME, Need::Record, State::Ok, level.to_string()),

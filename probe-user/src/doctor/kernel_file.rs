@@ -10,10 +10,10 @@ use memchr::memmem;
 use object::{Object as _, ObjectSection as _, ObjectSymbol as _, SymbolKind};
 use serde::Serialize;
 
-use super::btf::Btf;
 use super::config::{Config, Setting};
 use super::symbols::{DISPATCH, GET_PHYS};
 use super::unpack::{MOST_BYTES, UnpackError, unpack};
+use crate::btf::Btf;
 
 /// Name and version of the JSON shape.
 const SCHEMA: &str = "iovascope.doctor-kernel/1";
@@ -162,7 +162,7 @@ fn functions(elf: &object::File<'_>, btf: Option<&Btf<'_>>, kind: &Kind) -> [Fou
     };
     wanted.map(|name| match &in_btf {
         _ if in_symbols.contains(name) => Found::InSymbols,
-        Some(found) if found.contains(name) => Found::InBtf,
+        Some(found) if found.contains_key(name) => Found::InBtf,
         None if !has_functions => Found::Unknowable,
         _ => Found::No,
     })

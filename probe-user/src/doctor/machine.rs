@@ -2,11 +2,11 @@
 
 use std::io::BufReader;
 
+use crate::btf::Btf;
 use crate::workload::abi::Abi;
 use crate::workload::device::{self, Findings};
 use crate::workload::rights::{Capabilities, Capability};
 
-use super::btf::Btf;
 use super::config::{Config, Setting};
 use super::host::Host;
 use super::symbols::{DISPATCH, GET_PHYS, Symbols};

@@ -4,11 +4,11 @@
 
 use std::io::{self, Write};
 
+use probe_common::site::Backend;
 use serde::Serialize;
 
 use crate::exit::CannotRun;
 
-pub mod btf;
 pub mod checks;
 pub mod config;
 pub mod host;
@@ -22,7 +22,7 @@ pub use host::Host;
 pub use machine::Machine;
 
 use checks::{Check, Need};
-use verdict::{Verdict, Way};
+use verdict::Verdict;
 
 /// Name and version of the JSON shape.
 const SCHEMA: &str = "iovascope.doctor/1";
@@ -34,7 +34,8 @@ pub struct Diagnosis {
     pub kernel: String,
     pub checks: Vec<Check>,
     /// Ways to attach that are open, best first; empty where `record` is not able.
-    pub ways: Vec<Way>,
+    #[serde(serialize_with = "names")]
+    pub ways: Vec<Backend>,
     pub record: Verdict,
     pub load: Verdict,
 }
@@ -71,6 +72,10 @@ impl Diagnosis {
         write_verdict(out, "record", &self.record, &format!("by {}", ways.join(", ")))?;
         write_verdict(out, "load", &self.load, "a no-IOMMU device is there")
     }
+}
+
+fn names<S: serde::Serializer>(ways: &[Backend], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(ways.iter().map(|way| way.name()))
 }
 
 fn write_verdict(out: &mut dyn Write, name: &str, verdict: &Verdict, how: &str) -> io::Result<()> {

@@ -2,9 +2,9 @@
 
 use std::fs;
 
-use super::btf::blob;
 use super::checks::State;
 use super::*;
+use crate::btf::blob;
 use crate::workload::abi::Abi;
 
 const ALL_CAPABILITIES: &str = "CapEff:\t000001ffffffffff\n";
@@ -79,7 +79,7 @@ fn a_good_machine_has_nothing_to_complain_about() {
     let diagnosis = tree.diagnose(Some(Abi::Merged));
     let bad: Vec<_> = diagnosis.checks.iter().filter(|check| check.state != State::Ok).collect();
     assert!(bad.is_empty(), "{bad:?}");
-    assert_eq!(diagnosis.ways, Way::ALL);
+    assert_eq!(diagnosis.ways, Backend::ALL);
     assert!(diagnosis.record.able && diagnosis.load.able);
     let machine = require_record(&tree.host(Some(Abi::Merged))).expect("can record");
     assert_eq!((machine.release.as_str(), machine.abi), ("7.3.4-test", Some(Abi::Merged)));
@@ -137,7 +137,7 @@ fn a_compilers_copy_is_not_the_function() {
 #[test]
 fn debians_paranoia_matters_without_sys_admin_only() {
     let paranoid = || Tree::good().file("proc/sys/kernel/perf_event_paranoid", "3\n");
-    assert!(paranoid().diagnose(Some(Abi::Merged)).ways.contains(&Way::Kprobe));
+    assert!(paranoid().diagnose(Some(Abi::Merged)).ways.contains(&Backend::Kprobe));
     let diagnosis = paranoid().file(STATUS, TWO_CAPABILITIES).diagnose(Some(Abi::NotPermitted));
     assert_why(&diagnosis, "perf_event_paranoid is 3");
     assert_why(&diagnosis, "iommufd is a module");
@@ -149,7 +149,7 @@ fn debians_paranoia_matters_without_sys_admin_only() {
 fn two_capabilities_are_enough_where_perf_is_as_upstream() {
     let diagnosis = Tree::good().file(STATUS, TWO_CAPABILITIES).diagnose(Some(Abi::NotPermitted));
     assert!(diagnosis.record.able);
-    assert_eq!(diagnosis.ways, [Way::Kprobe]);
+    assert_eq!(diagnosis.ways, [Backend::Kprobe]);
     assert_eq!(state(&diagnosis, "CAP_SYS_ADMIN"), State::NotNeeded);
     assert_eq!(state(&diagnosis, "CAP_SYS_RAWIO"), State::Missing);
     assert!(!diagnosis.load.able);
@@ -174,7 +174,7 @@ fn lockdown_to_confidentiality_forbids_recording() {
 fn kprobes_that_are_off_close_one_way_of_three() {
     let off = || Tree::good().file("sys/kernel/debug/kprobes/enabled", "0\n");
     let diagnosis = off().diagnose(Some(Abi::Merged));
-    assert_eq!(diagnosis.ways, [Way::Fsession, Way::Fentry]);
+    assert_eq!(diagnosis.ways, [Backend::Fsession, Backend::Fentry]);
     assert_eq!(state(&diagnosis, "kprobes"), State::NotNeeded);
     let diagnosis = off().without("sys/kernel/btf").diagnose(Some(Abi::Merged));
     assert_why(&diagnosis, "kprobes are switched off");
@@ -186,15 +186,15 @@ fn kprobes_that_are_off_close_one_way_of_three() {
 fn a_blacklisted_or_doubled_function_closes_kprobe() {
     let blacklist = "0xffffffff81000000-0xffffffff81000100\tiopt_get_phys\n";
     let tree = Tree::good().file("sys/kernel/debug/kprobes/blacklist", blacklist);
-    assert!(!tree.diagnose(None).ways.contains(&Way::Kprobe));
+    assert!(!tree.diagnose(None).ways.contains(&Backend::Kprobe));
     let doubled = Tree::good().file(KALLSYMS, format!("{BOTH}{BOTH}"));
-    assert_eq!(doubled.diagnose(None).ways, [Way::Fsession, Way::Fentry]);
+    assert_eq!(doubled.diagnose(None).ways, [Backend::Fsession, Backend::Fentry]);
 }
 
 #[test]
 fn a_module_without_btf_leaves_kprobe() {
     let diagnosis = Tree::good().without("sys/kernel/btf/iommufd").diagnose(Some(Abi::Merged));
-    assert_eq!(diagnosis.ways, [Way::Kprobe]);
+    assert_eq!(diagnosis.ways, [Backend::Kprobe]);
     assert_eq!(state(&diagnosis, "BTF"), State::NotNeeded);
 }
 
@@ -204,7 +204,7 @@ fn an_older_kernel_with_btf_has_no_fsession() {
     let tree = Tree::good()
         .file("sys/kernel/btf/vmlinux", blob(&["main"], 0))
         .file("sys/kernel/btf/iommufd", blob(&["iommufd_fops_ioctl", "iopt_get_phys"], base));
-    assert_eq!(tree.diagnose(Some(Abi::Merged)).ways, [Way::Fentry, Way::Kprobe]);
+    assert_eq!(tree.diagnose(Some(Abi::Merged)).ways, [Backend::Fentry, Backend::Kprobe]);
 }
 
 #[test]

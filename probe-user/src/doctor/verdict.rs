@@ -2,6 +2,7 @@
 //!
 //! Pure: looks at a [`Machine`] and nothing else.
 
+use probe_common::site::Backend;
 use serde::Serialize;
 
 use crate::exit::CannotRun;
@@ -11,15 +12,6 @@ use crate::workload::rights::Capability;
 
 use super::machine::{Kprobes, Lockdown, Machine, Presence};
 use super::symbols::{DISPATCH, GET_PHYS, Symbol};
-
-/// A way to attach programs, best first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Way {
-    Fsession,
-    Fentry,
-    Kprobe,
-}
 
 /// Something in the way, and how to remove it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -35,45 +27,58 @@ pub struct Verdict {
     pub obstacles: Vec<Obstacle>,
 }
 
-impl Way {
-    pub const ALL: [Self; 3] = [Self::Fsession, Self::Fentry, Self::Kprobe];
-
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Fsession => "fsession",
-            Self::Fentry => "fentry",
-            Self::Kprobe => "kprobe",
-        }
-    }
-
-    /// What keeps this way shut on `machine`, where the functions themselves are there.
-    pub fn obstacles(self, machine: &Machine) -> Vec<Obstacle> {
-        match self {
-            Self::Kprobe => kprobe_obstacles(machine),
-            Self::Fentry => trampoline_obstacles(machine),
-            Self::Fsession => {
-                let mut obstacles = trampoline_obstacles(machine);
-                if machine.btf.vmlinux && !machine.btf.fsession {
-                    obstacles.push(obstacle(
-                        "this kernel has no fsession programs",
-                        "Linux 7.0 or newer; fentry and kprobe do the same at a higher cost",
-                    ));
-                }
-                obstacles
+/// What keeps `backend` from attaching on `machine`, where the functions themselves are there.
+pub fn backend(machine: &Machine, backend: Backend) -> Verdict {
+    Verdict::new(match backend {
+        Backend::Kprobe => kprobe_obstacles(machine),
+        Backend::Fentry => trampoline_obstacles(machine),
+        Backend::Fsession => {
+            let mut obstacles = trampoline_obstacles(machine);
+            if machine.btf.vmlinux && !machine.btf.fsession {
+                obstacles.push(obstacle(
+                    "this kernel has no fsession programs",
+                    "Linux 7.0 or newer; fentry and kprobe do the same at a higher cost",
+                ));
             }
+            obstacles
         }
-    }
+    })
 }
 
 impl Verdict {
     fn new(obstacles: Vec<Obstacle>) -> Self {
         Self { able: obstacles.is_empty(), obstacles }
     }
+
+    /// As an error that says `what` cannot be done.
+    pub fn require(&self, what: &str) -> Result<(), CannotRun> {
+        if self.able {
+            return Ok(());
+        }
+        let (what, why) = (what.to_owned(), self.why());
+        Err(CannotRun { what, why, remedy: join(&self.obstacles, |obstacle| &obstacle.remedy) })
+    }
+
+    /// Every obstacle, in order.
+    pub fn why(&self) -> String {
+        join(&self.obstacles, |obstacle| &obstacle.why)
+    }
 }
 
-/// The ways that are open, best first.
-pub fn ways(machine: &Machine) -> Vec<Way> {
-    Way::ALL.into_iter().filter(|way| way.obstacles(machine).is_empty()).collect()
+/// One part of all obstacles, each text once.
+fn join(obstacles: &[Obstacle], part: fn(&Obstacle) -> &str) -> String {
+    let mut parts: Vec<&str> = Vec::new();
+    for text in obstacles.iter().map(part) {
+        if !parts.contains(&text) {
+            parts.push(text);
+        }
+    }
+    parts.join("; ")
+}
+
+/// The backends that can attach, best first.
+pub fn ways(machine: &Machine) -> Vec<Backend> {
+    Backend::ALL.into_iter().filter(|&way| backend(machine, way).able).collect()
 }
 
 /// Can the calls of this machine be recorded? Obstacles that follow from an earlier one are left out.
@@ -100,8 +105,8 @@ pub fn record(machine: &Machine) -> Verdict {
         ));
     }
     if obstacles.is_empty() && ways(machine).is_empty() {
-        for way in Way::ALL {
-            for shut in way.obstacles(machine) {
+        for way in Backend::ALL {
+            for shut in backend(machine, way).obstacles {
                 if !obstacles.contains(&shut) {
                     obstacles.push(shut);
                 }
@@ -143,23 +148,7 @@ pub fn load(machine: &Machine) -> Verdict {
 
 /// As an error for a command that needs to record: all obstacles, in order.
 pub fn require(verdict: &Verdict) -> Result<(), CannotRun> {
-    if verdict.able {
-        return Ok(());
-    }
-    let join = |part: fn(&Obstacle) -> &str| {
-        let mut parts: Vec<&str> = Vec::new();
-        for text in verdict.obstacles.iter().map(part) {
-            if !parts.contains(&text) {
-                parts.push(text);
-            }
-        }
-        parts.join("; ")
-    };
-    Err(CannotRun {
-        what: "cannot record GET_PA calls on this machine".to_owned(),
-        why: join(|obstacle| &obstacle.why),
-        remedy: join(|obstacle| &obstacle.remedy),
-    })
+    verdict.require("cannot record GET_PA calls on this machine")
 }
 
 /// The first reason why the probed functions are not in the kernel.

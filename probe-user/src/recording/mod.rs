@@ -35,6 +35,9 @@ pub struct Header {
     pub length_is_cap: bool,
     /// How programs were attached.
     pub backend: String,
+    /// Better backends that were not taken, best first; only where the choice was ours.
+    #[serde(default)]
+    pub declined: Vec<Declined>,
     /// The kernel's page size in bytes: the step of a scan.
     pub page_size: u64,
     /// Possible CPUs.
@@ -43,6 +46,15 @@ pub struct Header {
     pub sites: BTreeMap<String, String>,
     /// When counting began.
     pub started: Instant,
+}
+
+/// A backend that was not taken.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Declined {
+    /// Its name.
+    pub backend: String,
+    /// Why not, for people.
+    pub why: String,
 }
 
 /// A window frame: what was counted since the one before, or since counting began.
@@ -59,7 +71,8 @@ pub struct Delta {
 pub struct End {
     /// Why it ended.
     pub reason: EndReason,
-    /// Calls found in each site's table of open calls after the probes were detached.
+    /// Calls found in each site's table of open calls after the probes were detached; empty for a
+    /// backend without such tables.
     pub open_calls: BTreeMap<String, u64>,
     /// By how much the losses may be off, because misses fell into the moment of arming or disarming.
     pub doubt: u64,

@@ -7,7 +7,7 @@ use probe_model::histogram::Histogram;
 use probe_model::loss::Flow;
 use probe_model::sample::{Calls, Counters, Instant};
 
-use super::super::{EndReason, Writer};
+use super::super::{Declined, EndReason, Writer};
 use super::*;
 
 fn header() -> Header {
@@ -19,6 +19,7 @@ fn header() -> Header {
         abi: "merged".into(),
         length_is_cap: true,
         backend: "kprobe".into(),
+        declined: vec![Declined { backend: "fsession".into(), why: "too old".into() }],
         page_size: 4096,
         cpus: 2,
         sites: BTreeMap::from([("dispatch".into(), "iommufd_fops_ioctl".into())]),

@@ -59,6 +59,7 @@ fn recording(flow: Flow) -> Recording {
         abi: "as merged in Linux 7.3 (length caps the scan, 0 is refused)".into(),
         length_is_cap: true,
         backend: "kprobe".into(),
+        declined: Vec::new(),
         page_size: 4096,
         cpus: 2,
         sites: BTreeMap::new(),
@@ -97,8 +98,11 @@ const COMPLETE: Flow = Flow {
     superseded: 0,
     backwards: 0,
     unread: 0,
+    unseen: 0,
     entry_missed: 0,
     return_missed: 0,
+    return_recursion: 0,
+    session_missed: 0,
 };
 
 #[test]

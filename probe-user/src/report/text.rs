@@ -40,6 +40,9 @@ fn heading(text: &mut String, report: &Report) {
     );
     line!(text, "recorded   {} for {took}", utc(header.started.realtime));
     line!(text, "backend    {}; pages of {}", header.backend, unit::bytes(header.page_size));
+    for declined in &header.declined {
+        line!(text, "           not by {}: {}", declined.backend, declined.why);
+    }
     line!(text, "GET_PA     {}", header.abi);
     if let Some(why) = report.unclean {
         line!(text, "unclean    {why}");

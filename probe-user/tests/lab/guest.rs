@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, Output};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -143,13 +144,26 @@ pub(crate) fn runs_agree(recorded: &Recorded) {
     assert_eq!(all("max").into_iter().max(), driven["max"].as_u64());
 }
 
-/// No program of ours is loaded and no kprobe is left.
+/// No program, link or map of ours and no kprobe is left.
 pub(crate) fn nothing_left() {
-    let listed = succeed(Command::new("bpftool").args(["-j", "prog", "show"]));
-    let programs: Value = serde_json::from_slice(&listed.stdout).unwrap();
-    let ours: Vec<_> =
-        programs.as_array().unwrap().iter().filter(|program| program["type"] == "kprobe").collect();
-    assert!(ours.is_empty(), "left behind: {ours:?}");
+    let left = |kind: &str, is_ours: fn(&Value) -> bool| -> Vec<Value> {
+        let listed = succeed(Command::new("bpftool").args(["-j", kind, "show"]));
+        let all: Value = serde_json::from_slice(&listed.stdout).unwrap();
+        all.as_array().unwrap().iter().filter(|object| is_ours(object)).cloned().collect()
+    };
+    let programs = left("prog", |program| program["type"] == "kprobe" || program["type"] == "tracing");
+    assert!(programs.is_empty(), "left behind: {programs:?}");
+    let links = left("link", |link| link["type"] == "perf_event" || link["type"] == "tracing");
+    assert!(links.is_empty(), "left behind: {links:?}");
+    // The kernel frees the maps of a program after a grace period of its own.
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        let maps = left("map", |map| map["name"] == "BLOCKS");
+        if maps.is_empty() {
+            break;
+        }
+        assert!(Instant::now() < deadline, "left behind: {maps:?}");
+    }
     let kprobes = fs::read_to_string("/sys/kernel/debug/kprobes/list").unwrap();
     assert!(kprobes.trim().is_empty(), "left behind: {kprobes}");
 }

@@ -3,9 +3,9 @@
 use object::write::{self, SectionKind};
 use object::{Architecture, BinaryFormat, Endianness, SymbolFlags, SymbolScope};
 
-use super::super::btf::blob;
 use super::super::unpack::tests::{bzimage, gzip};
 use super::*;
+use crate::btf::blob;
 
 fn elf(symbols: &[&str], sections: &[(&str, &[u8])]) -> Vec<u8> {
     let mut object = write::Object::new(BinaryFormat::Elf, Architecture::X86_64, Endianness::Little);

@@ -1,9 +1,11 @@
-//! From the embedded object to loaded programs.
+//! From the embedded object to maps, constants, and programs that backends may load.
+
+use std::os::fd::{AsFd as _, BorrowedFd};
 
 use aya::maps::{Array, HashMap, Map, MapData};
 use aya::programs::KProbe;
 use aya::{Ebpf, EbpfLoader, Pod, include_bytes_aligned};
-use probe_common::site::{SITES, Site, SiteId};
+use probe_common::site::{Site, SiteId};
 use probe_common::wire::{self, BLOCKS_MAP, CONTROL_MAP, Control, DispatchOpen, GetPhysOpen};
 
 use super::{Config, LogLevel, Logs, SourceError};
@@ -24,7 +26,7 @@ struct Plain<T>(T);
 #[allow(unsafe_code, reason = "aya's marker for plain map values")]
 unsafe impl<T: zerocopy::FromBytes + zerocopy::IntoBytes + Copy + 'static> Pod for Plain<T> {}
 
-/// The loaded object.
+/// The object: its maps are made, its programs not yet loaded.
 pub(super) struct Programs {
     ebpf: Ebpf,
     logs: LogLevel,
@@ -37,7 +39,7 @@ pub(super) fn load(config: &Config) -> Result<Programs, SourceError> {
     let page_shift = u8::try_from(rustix::param::page_size().ilog2()).unwrap_or(u8::MAX);
     let length_is_cap = u8::from(config.length_is_cap);
     let log_level = config.logs.wire();
-    let mut ebpf = EbpfLoader::new()
+    let ebpf = EbpfLoader::new()
         // The kernel's types are not needed: no field of a kernel structure is read.
         .btf(None)
         .override_global(wire::PAGE_SHIFT_GLOBAL, &page_shift, true)
@@ -46,20 +48,7 @@ pub(super) fn load(config: &Config) -> Result<Programs, SourceError> {
         .map_max_entries(BLOCKS_MAP, possible_cpus()?)
         .load(OBJECT)
         .map_err(|error| SourceError::Load(Box::new(error)))?;
-    for site in &SITES {
-        for name in [site.entry_program, site.return_program] {
-            program(&mut ebpf, name)?
-                .load()
-                .map_err(|source| SourceError::Program { program: name, source: Box::new(source) })?;
-        }
-    }
     Ok(Programs { ebpf, logs: config.logs })
-}
-
-fn program<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut KProbe, SourceError> {
-    ebpf.program_mut(name)
-        .and_then(|program| program.try_into().ok())
-        .ok_or_else(|| SourceError::Missing { kind: "kprobe program", name: name.to_owned() })
 }
 
 /// Possible CPUs index the blocks: CPU numbers may have gaps, and CPUs may come online later.
@@ -70,8 +59,19 @@ pub(super) fn possible_cpus() -> Result<u32, SourceError> {
 }
 
 impl Programs {
-    pub(super) fn program(&mut self, name: &str) -> Result<&mut KProbe, SourceError> {
-        program(&mut self.ebpf, name)
+    pub(super) fn kprobe(&mut self, name: &str) -> Result<&mut KProbe, SourceError> {
+        self.ebpf
+            .program_mut(name)
+            .and_then(|program| program.try_into().ok())
+            .ok_or_else(|| SourceError::Missing { kind: "kprobe program", name: name.to_owned() })
+    }
+
+    /// A map of the object, constants and aya-log's own among them.
+    pub(super) fn map_fd(&self, name: &str) -> Result<BorrowedFd<'_>, SourceError> {
+        match self.ebpf.map(name) {
+            Some(Map::Array(data) | Map::HashMap(data) | Map::RingBuf(data)) => Ok(data.fd().as_fd()),
+            _ => Err(SourceError::Missing { kind: "map", name: name.to_owned() }),
+        }
     }
 
     /// The map of counters, to be mapped into memory.

@@ -2,46 +2,56 @@
 //!
 //! `missed:` in the fdinfo of a perf-event link, and `recursion_misses:` in the fdinfo of a program
 //! (kernel/bpf/syscall.c, Linux 7.3). Both count always; reading them on our own descriptors needs no
-//! right. Entry and return probe of a function are children of one aggregate kprobe, whose re-entry
-//! misses are added to both (`kprobes_inc_nmissed_count`, kernel/kprobes.c): the kretprobe's own
-//! losses are its counter less the kprobe's.
+//! right.
 
-use std::path::Path;
+use std::os::fd::{AsRawFd as _, BorrowedFd};
+use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 use super::SourceError;
-use super::attach::{Probe, SiteProbes};
 
-/// Misses of one site since its probes were attached.
+/// Misses of one site since its programs were attached.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Misses {
+    /// Entries.
     pub(super) entry: u64,
+    /// Returns for which the kernel had no room.
     pub(super) exit: u64,
+    /// Returns that found the return program running on their CPU.
+    pub(super) exit_recursion: u64,
+    /// Entries or returns that found the program of both running on their CPU.
+    pub(super) either: u64,
 }
 
 impl Misses {
-    /// Misses between `older` and `self`, of both kinds.
+    /// Misses between `older` and `self`, of all kinds.
     pub(super) fn distance(&self, older: &Self) -> u64 {
-        self.entry.saturating_sub(older.entry) + self.exit.saturating_sub(older.exit)
+        self.entry.saturating_sub(older.entry)
+            + self.exit.saturating_sub(older.exit)
+            + self.exit_recursion.saturating_sub(older.exit_recursion)
+            + self.either.saturating_sub(older.either)
+    }
+
+    /// The misses of a recording whose counting of new calls ended with `self` and whose programs were
+    /// detached at `now`: entries missed in between were of calls that were not to be counted.
+    pub(super) fn closed_by(self, now: Self) -> Self {
+        Self { entry: self.entry, ..now }
     }
 }
 
-pub(super) fn read(probes: &SiteProbes) -> Result<Misses, SourceError> {
-    let fdinfo = FdInfo::of_this_process()?;
-    let site = probes.site.name;
-    let entry = fdinfo.missed(&probes.entry, site)?;
-    let exit = fdinfo.missed(&probes.exit, site)?;
-    Ok(Misses {
-        entry: entry + fdinfo.recursion_misses(&probes.entry, site)?,
-        exit: exit.saturating_sub(entry) + fdinfo.recursion_misses(&probes.exit, site)?,
-    })
+/// The recursion misses of a program of ours.
+pub(super) fn recursion_misses(program: BorrowedFd<'_>, site: &'static str) -> Result<u64, SourceError> {
+    const FIELD: &str = "recursion_misses";
+    let path = PathBuf::from(format!("/proc/self/fdinfo/{}", program.as_raw_fd()));
+    let text = fs::read_to_string(&path).map_err(|source| SourceError::File { path, source })?;
+    value(&text, FIELD).ok_or(SourceError::NoMissCounter { site, field: FIELD })
 }
 
 /// The texts of `/proc/self/fdinfo` that speak of BPF.
-struct FdInfo(Vec<String>);
+pub(super) struct FdInfo(Vec<String>);
 
 impl FdInfo {
-    fn of_this_process() -> Result<Self, SourceError> {
+    pub(super) fn of_this_process() -> Result<Self, SourceError> {
         let path = Path::new("/proc/self/fdinfo");
         let failed = |source: io::Error| SourceError::File { path: path.to_owned(), source };
         let mut texts = Vec::new();
@@ -56,12 +66,14 @@ impl FdInfo {
         Ok(Self(texts))
     }
 
-    fn missed(&self, probe: &Probe, site: &'static str) -> Result<u64, SourceError> {
-        self.counter(("link_id", probe.link), "missed", site)
+    /// Of a perf-event link by its id.
+    pub(super) fn missed(&self, link: u32, site: &'static str) -> Result<u64, SourceError> {
+        self.counter(("link_id", link), "missed", site)
     }
 
-    fn recursion_misses(&self, probe: &Probe, site: &'static str) -> Result<u64, SourceError> {
-        self.counter(("prog_id", probe.program), "recursion_misses", site)
+    /// Of a program by its id.
+    pub(super) fn recursion_misses(&self, program: u32, site: &'static str) -> Result<u64, SourceError> {
+        self.counter(("prog_id", program), "recursion_misses", site)
     }
 
     fn counter(

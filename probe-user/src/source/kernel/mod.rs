@@ -3,7 +3,8 @@
 //! The only folder that has heard of aya, and one of the few with `unsafe`. What it attaches is owned
 //! by file descriptors: the kernel removes everything when the process ends, however it ends.
 
-mod attach;
+mod backend;
+mod bpf;
 mod load;
 mod logs;
 mod mapping;
@@ -13,31 +14,22 @@ mod read;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use probe_common::site::{SITES, Site};
+use probe_common::site::{Backend, SITES, Site};
 use probe_model::sample::Sample;
+
+use crate::btf::BtfError;
+use backend::Probes;
+use load::Programs;
+use misses::Misses;
 
 pub use load::object;
 pub use logs::{LogLevel, Logs};
 
-/// How programs are attached.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Backend {
-    /// kprobe and kretprobe through `perf_event_open`.
-    Kprobe,
-}
-
-impl Backend {
-    /// The word users see.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Kprobe => "kprobe",
-        }
-    }
-}
-
 /// What the programs must be told before they are loaded.
 #[derive(Debug, Clone, Copy)]
 pub struct Config {
+    /// How programs are attached.
+    pub backend: Backend,
     /// Name of the kernel module that holds the sites; `None` when they are built in.
     pub module: Option<&'static str>,
     /// Whether `*length` at the entry of `iopt_get_phys` is a cap (merged ABI) or not (v5).
@@ -56,9 +48,19 @@ pub enum SourceError {
     #[error("the BPF object has no {kind} {name:?}: it does not belong to this binary")]
     Missing { kind: &'static str, name: String },
     #[error("the kernel refused program {program:?}")]
-    Program { program: &'static str, source: Box<aya::programs::ProgramError> },
+    Program { program: &'static str, source: Box<dyn std::error::Error + Send + Sync> },
     #[error("cannot attach {program:?} to {symbol:?}")]
     Attach { program: &'static str, symbol: String, source: Box<dyn std::error::Error + Send + Sync> },
+    #[error("cannot place the maps in the programs")]
+    Relocate(#[source] Box<dyn std::error::Error + Send + Sync>),
+    #[error("cannot read the types in {}", path.display())]
+    Btf { path: PathBuf, source: BtfError },
+    #[error("the kernel's types do not name the function {function}")]
+    NotInBtf { function: &'static str },
+    #[error("cannot look through the kernel's BTF objects")]
+    BtfObjects(#[source] std::io::Error),
+    #[error("the module {module} has no BTF object")]
+    NoModuleBtf { module: String },
     #[error("cannot use map {map:?}")]
     Map { map: &'static str, source: Box<aya::maps::MapError> },
     #[error("cannot map the counters into memory")]
@@ -73,11 +75,12 @@ pub enum SourceError {
 
 /// Programs that are loaded, attached and counting.
 pub struct KernelSource {
-    programs: load::Programs,
-    probes: Vec<attach::SiteProbes>,
+    backend: Backend,
+    programs: Programs,
+    probes: Probes,
     reader: read::Reader,
     /// The kernel's miss counters when counting began, and whether they moved while it began.
-    baseline: Vec<misses::Misses>,
+    baseline: Vec<Misses>,
     start_doubt: u64,
 }
 
@@ -86,10 +89,10 @@ pub struct KernelSource {
 pub struct Final {
     pub sample: Sample,
     /// Calls left in each site's table of open calls, in the order of the site table: must be what
-    /// the counters say is open.
+    /// the counters say is open. Empty for fsession, which keeps open calls on their own stacks.
     pub open_calls: Vec<(&'static Site, u64)>,
-    /// Misses that fell between arming and the baseline of the kernel's counters: the loss of a site
-    /// may be off by as many.
+    /// Misses that fell into the moments of arming and disarming: the loss of a site may be off by as
+    /// many.
     pub doubt: u64,
 }
 
@@ -98,20 +101,20 @@ impl KernelSource {
     pub fn start(config: &Config) -> Result<Self, SourceError> {
         let mut programs = load::load(config)?;
         let reader = read::Reader::new(&programs)?;
-        let mut probes = Vec::with_capacity(SITES.len());
-        for site in &SITES {
-            probes.push(attach::attach(&mut programs, site, config.module)?);
-        }
-        let baseline = misses(&probes)?;
+        let probes = Probes::attach(&mut programs, config)?;
+        let baseline = match config.backend {
+            // Its programs see from the first call on which entries they missed.
+            Backend::Fsession => vec![Misses::default(); SITES.len()],
+            Backend::Fentry | Backend::Kprobe => probes.misses()?,
+        };
         programs.arm(true)?;
-        let after = misses(&probes)?;
-        let start_doubt = baseline.iter().zip(&after).map(|(before, after)| after.distance(before)).sum();
-        Ok(Self { programs, probes, reader, baseline, start_doubt })
+        let start_doubt = distance(&baseline, &probes.misses()?);
+        Ok(Self { backend: config.backend, programs, probes, reader, baseline, start_doubt })
     }
 
     /// How the programs are attached.
     pub fn backend(&self) -> Backend {
-        Backend::Kprobe
+        self.backend
     }
 
     /// Possible CPUs.
@@ -126,27 +129,31 @@ impl KernelSource {
 
     /// Read every counter.
     pub fn sample(&mut self) -> Result<Sample, SourceError> {
-        let misses = misses(&self.probes)?;
+        let misses = self.probes.misses()?;
         Ok(self.reader.sample(&misses, &self.baseline))
     }
 
     /// Stop counting new calls, give open ones up to `grace` to return, read everything, detach.
     pub fn finish(mut self, grace: Duration) -> Result<Final, SourceError> {
-        let before = misses(&self.probes)?;
+        let before = self.probes.misses()?;
         self.programs.arm(false)?;
-        let last = misses(&self.probes)?;
-        let doubt = before.iter().zip(&last).map(|(before, last)| last.distance(before)).sum::<u64>();
+        let last = self.probes.misses()?;
         self.reader.drain(grace);
-        self.probes.clear();
+        let last = self.probes.detach(last)?;
+        let doubt = distance(&before, &last);
         let sample = self.reader.sample(&last, &self.baseline);
-        let open_calls = SITES
-            .iter()
-            .map(|site| Ok((site, self.programs.open_calls(site)?)))
-            .collect::<Result<_, SourceError>>()?;
+        let open_calls = match self.backend {
+            Backend::Fsession => Vec::new(),
+            Backend::Fentry | Backend::Kprobe => SITES
+                .iter()
+                .map(|site| Ok((site, self.programs.open_calls(site)?)))
+                .collect::<Result<_, SourceError>>()?,
+        };
         Ok(Final { sample, open_calls, doubt: doubt + self.start_doubt })
     }
 }
 
-fn misses(probes: &[attach::SiteProbes]) -> Result<Vec<misses::Misses>, SourceError> {
-    probes.iter().map(misses::read).collect()
+/// Misses of all sites between two readings.
+fn distance(older: &[Misses], newer: &[Misses]) -> u64 {
+    older.iter().zip(newer).map(|(older, newer)| newer.distance(older)).sum()
 }

@@ -184,6 +184,8 @@ fn flows(blocks: &[&Block], misses: &[Misses], baseline: &[Misses]) -> BTreeMap<
         let mut sum = Flow {
             entry_missed: now.entry.saturating_sub(before.entry),
             return_missed: now.exit.saturating_sub(before.exit),
+            return_recursion: now.exit_recursion.saturating_sub(before.exit_recursion),
+            session_missed: now.either.saturating_sub(before.either),
             ..Flow::default()
         };
         for flow in blocks.iter().map(|block| &block.flow[place]) {
@@ -195,6 +197,7 @@ fn flows(blocks: &[&Block], misses: &[Misses], baseline: &[Misses]) -> BTreeMap<
                 superseded: flow.superseded,
                 backwards: flow.backwards,
                 unread: flow.unread,
+                unseen: flow.unseen,
                 ..Flow::default()
             });
         }

@@ -8,7 +8,7 @@ use crate::guest;
 fn contended_returns_are_lost_counted_and_said_to_bias() {
     guest::huge_pages(40);
     let load = "--memory hugetlb --size 32M --cap max --step huge --threads 64 --count 640";
-    let recorded = guest::record_load("contended", load);
+    let recorded = guest::record_load_with("contended", &["--backend", "kprobe"], load);
     let driven = guest::driven(&recorded.load);
     let report = &recorded.report;
     let issued: u64 = guest::count(&driven, "IOAS_NOIOMMU_GET_PA", "ok");

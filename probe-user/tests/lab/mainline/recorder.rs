@@ -67,8 +67,8 @@ fn diagnostics_cost_nothing_when_off() {
         let ours = programs.as_array().unwrap().iter().find(|program| program["name"] == name);
         ours.unwrap()["bytes_xlated"].as_u64().unwrap()
     };
-    let (off, quiet) = programs(&[], "logs-off.iova");
-    let (on, verbose) = programs(&["--verbose"], "logs-on.iova");
+    let (off, quiet) = programs(&["--backend", "kprobe"], "logs-off.iova");
+    let (on, verbose) = programs(&["--backend", "kprobe", "--verbose"], "logs-on.iova");
     assert!(verbose.contains("trace dispatch row 21 result 0 in "), "{verbose}");
     assert!(verbose.contains("trace get_phys run 4096 stop 0 in "), "{verbose}");
     assert!(!quiet.contains("trace "), "{quiet}");

@@ -1,8 +1,8 @@
-//! Just enough of BTF (`Documentation/bpf/btf.rst`, Linux 7.3) to list functions by name: from a
-//! kernel's `.BTF` section or from `/sys/kernel/btf`. Little-endian only, as are all machines that
+//! Just enough of BTF (`Documentation/bpf/btf.rst`, Linux 7.3) to find functions by name: in a
+//! kernel's `.BTF` section or in `/sys/kernel/btf`. Little-endian only, as are all machines that
 //! iommufd's users have. Trusts no offset.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 const MAGIC: u16 = 0xeb9f;
 const KIND_FUNC: u32 = 12;
@@ -44,30 +44,45 @@ impl<'a> Btf<'a> {
         })
     }
 
-    /// Those of `wanted` that are functions here. A module's BTF counts its strings on from vmlinux's,
-    /// which is then the `base`.
+    /// Type ids of those of `wanted` that are functions here. A module's BTF counts its strings and
+    /// types on from vmlinux's, which is then the `base`.
     pub fn functions<'w>(
         &self,
         base: Option<&Btf<'_>>,
         wanted: &[&'w str],
-    ) -> Result<BTreeSet<&'w str>, BtfError> {
+    ) -> Result<BTreeMap<&'w str, u32>, BtfError> {
         let base_strings = base.map_or(0, |base| base.strings.len());
-        let mut found = BTreeSet::new();
+        let mut first = 1; // Id 0 is void.
+        if let Some(base) = base {
+            base.each_type(|_, _, _| first += 1)?;
+        }
+        let mut found = BTreeMap::new();
+        self.each_type(|place, kind, name| {
+            if let (KIND_FUNC, Some(offset)) = (kind, name.checked_sub(base_strings)) {
+                let name = wanted.iter().find(|wanted| self.string_is(offset, wanted));
+                found.extend(name.map(|name| (*name, first + place)));
+            }
+        })?;
+        Ok(found)
+    }
+
+    /// Every type: its place, its kind, and where its name is.
+    fn each_type(&self, mut visit: impl FnMut(u32, u32, usize)) -> Result<(), BtfError> {
         let mut rest = self.types;
+        let mut place = 0;
         while !rest.is_empty() {
             let truncated = BtfError::Truncated("a type");
             let (Some(name), Some(info)) = (word(rest, 0), word(rest, 4)) else {
                 return Err(truncated);
             };
-            let kind = (info >> 24) & 0x1f;
-            let extra = trailing_bytes(kind, (info & 0xffff) as usize)?;
+            // Linux 7.3; older kernels have fewer bits for both, and zeroes in the rest.
+            let kind = (info >> 24) & 0x7f;
+            let extra = trailing_bytes(kind, (info & 0x00ff_ffff) as usize)?;
             rest = rest.get(12 + extra..).ok_or(truncated)?;
-            let own = (name as usize).checked_sub(base_strings);
-            if let (KIND_FUNC, Some(offset)) = (kind, own) {
-                found.extend(wanted.iter().filter(|wanted| self.string_is(offset, wanted)));
-            }
+            visit(place, kind, name as usize);
+            place += 1;
         }
-        Ok(found)
+        Ok(())
     }
 
     fn string_is(&self, offset: usize, wanted: &str) -> bool {
@@ -104,7 +119,7 @@ fn word(bytes: &[u8], offset: usize) -> Option<u32> {
 
 /// A blob with one prototype and `functions`, for this crate's tests.
 #[cfg(test)]
-pub(super) fn blob(functions: &[&str], base_strings: usize) -> Vec<u8> {
+pub(crate) fn blob(functions: &[&str], base_strings: usize) -> Vec<u8> {
     let mut strings = if base_strings == 0 { vec![0] } else { Vec::new() };
     let mut types = Vec::new();
     let mut push = |words: &[u32]| types.extend(words.iter().flat_map(|word| word.to_le_bytes()));
@@ -138,7 +153,7 @@ mod tests {
     fn functions_are_found_by_their_whole_name() {
         let bytes = blob(&["iopt_get_phys", "iommufd_fops_ioctl_not", "main"], 0);
         let btf = Btf::parse(&bytes).expect("good");
-        assert!(btf.functions(None, &WANTED).expect("good").into_iter().eq(["iopt_get_phys"]));
+        assert_eq!(btf.functions(None, &WANTED).expect("good"), BTreeMap::from([("iopt_get_phys", 2)]));
         assert!(btf.has_string("main") && !btf.has_string("mai"));
     }
 
@@ -148,7 +163,9 @@ mod tests {
         let kernel = Btf::parse(&kernel).expect("good");
         let module = blob(&["iopt_get_phys"], kernel.strings.len());
         let module = Btf::parse(&module).expect("good");
-        assert!(module.functions(Some(&kernel), &WANTED).expect("good").contains("iopt_get_phys"));
+        // After the kernel's prototype and function and the module's prototype.
+        let found = module.functions(Some(&kernel), &WANTED).expect("good");
+        assert_eq!(found, BTreeMap::from([("iopt_get_phys", 4)]));
         assert!(module.functions(None, &WANTED).expect("good").is_empty());
     }
 

@@ -1,0 +1,50 @@
+//! The border between the ways to attach and everything else: attach, count what was missed, detach.
+//!
+//! A backend is a file here and one in `probe-ebpf/src/backend/`.
+
+mod kprobe;
+mod trampoline;
+
+use probe_common::site::Backend;
+
+use super::misses::Misses;
+use super::{Config, Programs, SourceError};
+
+/// Programs on all sites, in the order of the site table. Dropping them detaches them.
+pub(super) enum Probes {
+    Kprobe(Vec<kprobe::SiteProbes>),
+    Trampoline(trampoline::Trampolines),
+}
+
+impl Probes {
+    /// Load the backend's programs and attach them to every site.
+    pub(super) fn attach(programs: &mut Programs, config: &Config) -> Result<Self, SourceError> {
+        match config.backend {
+            Backend::Kprobe => kprobe::attach(programs, config.module).map(Self::Kprobe),
+            Backend::Fentry | Backend::Fsession => {
+                trampoline::attach(programs, config.backend, config.module).map(Self::Trampoline)
+            }
+        }
+    }
+
+    /// What the kernel did not show to the programs so far, by site.
+    pub(super) fn misses(&self) -> Result<Vec<Misses>, SourceError> {
+        match self {
+            Self::Kprobe(sites) => sites.iter().map(kprobe::SiteProbes::misses).collect(),
+            Self::Trampoline(trampolines) => trampolines.misses(),
+        }
+    }
+
+    /// Detach. The misses that count in the end: `last` where the kernel's counters went with the
+    /// probes, else those of now.
+    pub(super) fn detach(self, last: Vec<Misses>) -> Result<Vec<Misses>, SourceError> {
+        match self {
+            Self::Kprobe(_) => Ok(last),
+            Self::Trampoline(mut trampolines) => {
+                trampolines.detach();
+                let now = trampolines.misses()?;
+                Ok(last.iter().zip(now).map(|(last, now)| last.closed_by(now)).collect())
+            }
+        }
+    }
+}

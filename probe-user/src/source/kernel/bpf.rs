@@ -1,0 +1,260 @@
+//! The `bpf(2)` commands that aya 0.14 has no way to: loading tracing programs for functions of a
+//! module, linking them with any attach type, and finding a module's BTF object.
+//!
+//! Shapes are the kernel's `union bpf_attr` (include/uapi/linux/bpf.h, Linux 7.3), cut after the last
+//! member that is used: the kernel takes the rest as zero.
+
+use std::ffi::CStr;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
+
+use aya_obj::generated::{bpf_cmd, bpf_insn, bpf_prog_type};
+use zerocopy::{FromBytes, FromZeros as _, Immutable, IntoBytes};
+
+/// `enum bpf_attach_type`. aya-obj 0.3 does not know the last one yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum AttachType {
+    Fentry = 24,
+    Fexit = 25,
+    Fsession = 58,
+}
+
+impl AttachType {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Fentry => "fentry",
+            Self::Fexit => "fexit",
+            Self::Fsession => "fsession",
+        }
+    }
+}
+
+/// Where a tracing program goes: a function by its BTF id.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Target<'a> {
+    /// The module's BTF object; `None` for a function of the kernel itself.
+    pub(super) module: Option<BorrowedFd<'a>>,
+    pub(super) function: u32,
+}
+
+#[derive(FromBytes, IntoBytes, Immutable)]
+#[repr(C)]
+struct ProgLoad {
+    prog_type: u32,
+    insn_cnt: u32,
+    insns: u64,
+    license: u64,
+    log_level: u32,
+    log_size: u32,
+    log_buf: u64,
+    kern_version: u32,
+    prog_flags: u32,
+    prog_name: [u8; 16],
+    prog_ifindex: u32,
+    expected_attach_type: u32,
+    prog_btf_fd: u32,
+    func_info_rec_size: u32,
+    func_info: u64,
+    func_info_cnt: u32,
+    line_info_rec_size: u32,
+    line_info: u64,
+    line_info_cnt: u32,
+    attach_btf_id: u32,
+    attach_btf_obj_fd: u32,
+    core_relo_cnt: u32,
+}
+
+#[derive(IntoBytes, Immutable)]
+#[repr(C)]
+struct LinkCreate {
+    prog_fd: u32,
+    target_fd: u32,
+    attach_type: u32,
+    flags: u32,
+}
+
+/// `BPF_BTF_GET_NEXT_ID` and `BPF_BTF_GET_FD_BY_ID`.
+#[derive(IntoBytes, Immutable)]
+#[repr(C)]
+struct ById {
+    id: u32,
+    next_id: u32,
+    open_flags: u32,
+}
+
+#[derive(IntoBytes, Immutable)]
+#[repr(C)]
+struct InfoByFd {
+    bpf_fd: u32,
+    info_len: u32,
+    info: u64,
+}
+
+/// `struct bpf_btf_info`.
+#[derive(FromBytes, IntoBytes, Immutable)]
+#[repr(C)]
+struct BtfInfo {
+    btf: u64,
+    btf_size: u32,
+    id: u32,
+    name: u64,
+    name_len: u32,
+    kernel_btf: u32,
+}
+
+/// Why the kernel refused a program.
+#[derive(Debug, thiserror::Error)]
+#[error("{error}{log}")]
+pub(super) struct Refused {
+    error: io::Error,
+    /// The verifier's last words, on lines of their own.
+    log: String,
+}
+
+/// Room for the verifier's log; the kernel keeps the end of a longer one.
+const LOG_SIZE: usize = 64 << 10;
+/// Lines of it that are shown: the verdict, and what led to it.
+const LOG_LINES: usize = 12;
+
+/// Load a tracing program.
+pub(super) fn load(
+    name: &str,
+    license: &CStr,
+    instructions: &[bpf_insn],
+    attach: AttachType,
+    target: Target<'_>,
+) -> Result<OwnedFd, Refused> {
+    let mut attr = ProgLoad::new_zeroed();
+    attr.prog_type = bpf_prog_type::BPF_PROG_TYPE_TRACING as u32;
+    attr.insn_cnt = u32::try_from(instructions.len()).unwrap_or(u32::MAX);
+    attr.insns = address(instructions);
+    attr.license = license.as_ptr() as u64;
+    for (to, from) in attr.prog_name.iter_mut().zip(name.bytes().take(15)) {
+        *to = from;
+    }
+    attr.expected_attach_type = attach as u32;
+    attr.attach_btf_id = target.function;
+    attr.attach_btf_obj_fd = target.module.map_or(0, fd);
+    let refused = match command_fd(bpf_cmd::BPF_PROG_LOAD, &mut attr) {
+        Ok(program) => return Ok(program),
+        Err(error) => error,
+    };
+    let mut log = vec![0; LOG_SIZE];
+    attr.log_level = 1;
+    attr.log_size = u32::try_from(log.len()).unwrap_or(0);
+    attr.log_buf = log.as_mut_ptr() as u64;
+    // The same refusal once more, this time with its reasons; a log cut short is ENOSPC.
+    match command_fd(bpf_cmd::BPF_PROG_LOAD, &mut attr) {
+        Ok(program) => Ok(program),
+        Err(_) => Err(Refused { error: refused, log: last_lines(&log) }),
+    }
+}
+
+fn last_lines(log: &[u8]) -> String {
+    let text = String::from_utf8_lossy(log.split(|byte| *byte == 0).next().unwrap_or_default());
+    let lines: Vec<&str> = text.trim_end().lines().collect();
+    let skipped = lines.len().saturating_sub(LOG_LINES);
+    lines[skipped..].iter().flat_map(|line| ["\n    verifier: ", line]).collect()
+}
+
+/// Attach a loaded tracing program to the function it was loaded for, until the link is closed.
+pub(super) fn link(program: BorrowedFd<'_>, attach: AttachType) -> io::Result<OwnedFd> {
+    let mut attr = LinkCreate { prog_fd: fd(program), target_fd: 0, attach_type: attach as u32, flags: 0 };
+    command_fd(bpf_cmd::BPF_LINK_CREATE, &mut attr)
+}
+
+/// The BTF object of a module that is loaded; `None` when it has none.
+pub(super) fn module_btf(module: &str) -> io::Result<Option<OwnedFd>> {
+    let mut id = 0;
+    loop {
+        let mut attr = ById { id, next_id: 0, open_flags: 0 };
+        match command(bpf_cmd::BPF_BTF_GET_NEXT_ID, &mut attr) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            outcome => drop(outcome?),
+        }
+        id = attr.next_id;
+        let mut attr = ById { id, next_id: 0, open_flags: 0 };
+        let btf = match command_fd(bpf_cmd::BPF_BTF_GET_FD_BY_ID, &mut attr) {
+            // Gone meanwhile.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            outcome => outcome?,
+        };
+        if is_kernels(btf.as_fd(), module)? {
+            return Ok(Some(btf));
+        }
+    }
+}
+
+/// Whether a BTF object is the kernel's own, not a program's, and has this name.
+fn is_kernels(btf: BorrowedFd<'_>, wanted: &str) -> io::Result<bool> {
+    // MODULE_NAME_LEN (include/linux/module.h, Linux 7.3).
+    let mut name = [0; 64];
+    let mut info = BtfInfo::new_zeroed();
+    info.name = name.as_mut_ptr() as u64;
+    info.name_len = u32::try_from(name.len()).unwrap_or(0);
+    let size = u32::try_from(size_of::<BtfInfo>()).unwrap_or(0);
+    let mut attr = InfoByFd { bpf_fd: fd(btf), info_len: size, info: (&raw mut info) as u64 };
+    match command(bpf_cmd::BPF_OBJ_GET_INFO_BY_FD, &mut attr) {
+        // A longer name than any module's.
+        Err(error) if error.raw_os_error() == Some(libc::ENOSPC) => Ok(false),
+        Err(error) => Err(error),
+        Ok(_) => Ok(info.kernel_btf != 0 && name.split(|byte| *byte == 0).next() == Some(wanted.as_bytes())),
+    }
+}
+
+/// Wait until every RCU read-side section of now has ended, by `membarrier(2)`.
+pub(super) fn wait_for_readers() -> io::Result<()> {
+    // SAFETY: the command takes no memory.
+    #[allow(unsafe_code, reason = "a system call without a safe wrapper")]
+    let result = unsafe { libc::syscall(libc::SYS_membarrier, libc::MEMBARRIER_CMD_GLOBAL, 0, 0) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+fn fd(fd: BorrowedFd<'_>) -> u32 {
+    u32::try_from(fd.as_raw_fd()).unwrap_or(u32::MAX)
+}
+
+fn address<T>(values: &[T]) -> u64 {
+    values.as_ptr() as u64
+}
+
+/// A command that makes a descriptor. The kernel sets close-on-exec on all of them.
+fn command_fd(command_number: bpf_cmd, attr: &mut impl IntoBytes) -> io::Result<OwnedFd> {
+    let made = command(command_number, attr)?;
+    // SAFETY: the kernel made it for this call, and nobody else knows it.
+    #[allow(unsafe_code, reason = "a new descriptor's number from a system call")]
+    Ok(unsafe { OwnedFd::from_raw_fd(made) })
+}
+
+fn command(command: bpf_cmd, attr: &mut impl IntoBytes) -> io::Result<i32> {
+    let size = size_of_val(attr);
+    // SAFETY: the attributes are as long as said and hold no padding; what they point to outlives the
+    // call and is as long as they say.
+    #[allow(unsafe_code, reason = "a system call without a safe wrapper")]
+    let result = unsafe { libc::syscall(libc::SYS_bpf, command as u32, std::ptr::from_mut(attr), size) };
+    match i32::try_from(result) {
+        Ok(result) if result >= 0 => Ok(result),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_words_are_kept() {
+        let lines: Vec<String> = (0..40).map(|line| format!("line {line}")).collect();
+        let mut bytes = lines.join("\n").into_bytes();
+        bytes.extend([0; 9]);
+        let shown = last_lines(&bytes);
+        assert!(shown.starts_with("\n    verifier: line 28\n") && shown.ends_with("verifier: line 39"));
+        assert_eq!(last_lines(&[0; 4]), "");
+    }
+
+    #[test]
+    fn attributes_are_laid_out_as_the_kernels() {
+        assert_eq!(std::mem::offset_of!(ProgLoad, expected_attach_type), 68);
+        assert_eq!(std::mem::offset_of!(ProgLoad, attach_btf_obj_fd), 112);
+    }
+}
