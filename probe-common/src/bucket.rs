@@ -108,8 +108,6 @@ pub const fn log2(value: u64) -> u32 {
 pub const LATENCY: Scheme = Scheme { half_count_magnitude: 7, value_bits: 38 };
 /// Latencies of failed calls in ns: 1 significant digit, up to 2^38 ns.
 pub const LATENCY_FAILED: Scheme = Scheme { half_count_magnitude: 4, value_bits: 38 };
-/// Scan lengths in pages: 2 significant digits, up to 2^36 pages.
-pub const SCAN: Scheme = Scheme { half_count_magnitude: 7, value_bits: 36 };
 /// Run lengths in bytes: 2 significant digits, up to 2^48 bytes. Runs of up to 255 whole 4 KiB
 /// pages have a bucket each.
 pub const RUN: Scheme = Scheme { half_count_magnitude: 7, value_bits: 48 };
@@ -119,13 +117,12 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const ALL: [Scheme; 4] = [LATENCY, LATENCY_FAILED, SCAN, RUN];
+    const ALL: [Scheme; 3] = [LATENCY, LATENCY_FAILED, RUN];
 
     #[test]
     fn sizes_are_what_the_wire_holds() {
         assert_eq!(LATENCY.len(), 4096);
         assert_eq!(LATENCY_FAILED.len(), 560);
-        assert_eq!(SCAN.len(), 3840);
         assert_eq!(RUN.len(), 5376);
     }
 

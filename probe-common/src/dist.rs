@@ -2,14 +2,13 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::bucket::{LATENCY, LATENCY_FAILED, RUN, SCAN, Scheme};
+use crate::bucket::{LATENCY, LATENCY_FAILED, RUN, Scheme};
 
-/// The exact part of a distribution, beside its buckets.
+/// The exact part of a distribution, beside its buckets. How many values there are is the sum of the
+/// buckets and of the saturated ones.
 #[derive(Debug, Clone, Copy, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Summary {
-    /// Values recorded.
-    pub count: u64,
     /// Sum of the values.
     pub sum: u64,
     /// Bitwise complement of the smallest value: zeroed memory then means "none yet".
@@ -36,7 +35,6 @@ pub trait Distribution {
     #[allow(clippy::inline_always, reason = "BPF: the bounds are known only where this is inlined")]
     fn record(&mut self, value: u64) {
         let (summary, buckets) = self.parts_mut();
-        summary.count = summary.count.wrapping_add(1);
         summary.sum = summary.sum.wrapping_add(value);
         if value > summary.max {
             summary.max = value;
@@ -58,7 +56,7 @@ macro_rules! distributions {
         #[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
         #[repr(C)]
         pub struct $name {
-            /// Count, sum, extremes, saturation.
+            /// Sum, extremes, saturation.
             pub summary: Summary,
             /// Values per bucket, wrapping.
             pub buckets: [u32; $scheme.len()],
@@ -85,8 +83,6 @@ distributions! {
     Latencies: LATENCY;
     /// Latencies of failed calls, ns.
     FailedLatencies: LATENCY_FAILED;
-    /// Scan lengths, pages.
-    ScanLengths: SCAN;
     /// Run lengths, bytes.
     RunLengths: RUN;
 }
@@ -103,7 +99,7 @@ mod tests {
             cell.record(value);
         }
         let summary = cell.summary;
-        assert_eq!((summary.count, summary.saturated), (5, 2));
+        assert_eq!(summary.saturated, 2);
         assert_eq!(summary.sum, 706 + (1 << 38) + (1 << 50));
         assert_eq!((!summary.min_complement, summary.max), (3, 1 << 50));
         assert_eq!(cell.buckets[3], 2);

@@ -12,8 +12,9 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
+use crate::bucket::log2;
 use crate::command;
-use crate::dist::{FailedLatencies, Latencies, RunLengths, ScanLengths};
+use crate::dist::{FailedLatencies, Latencies, RunLengths};
 use crate::site::SITES;
 
 /// Name of the array of [`Block`]s, one element per possible CPU, mappable.
@@ -29,6 +30,12 @@ pub const CAPS_MAP: &str = "CAPS";
 
 /// Open calls a site can hold at once; a call beyond is counted in [`Flow::unstored`].
 pub const OPEN_CALLS: u32 = 16_384;
+/// Slots in which a thread's open call may be, from the one that its number chooses.
+pub const PROBES: u32 = 4;
+/// Slots of a table of open calls.
+pub const OPEN_SLOTS: u32 = OPEN_CALLS + PROBES - 1;
+/// The owner of a slot without a call: the idle task issues no ioctls.
+pub const FREE: u64 = 0;
 
 /// Scan-length classes: class `c` holds scans of `2^c` to `2^(c+1) - 1` pages, the last one all longer.
 pub const SCAN_CLASSES: usize = 16;
@@ -90,8 +97,8 @@ pub struct ScanCell {
     pub failed: FailedLatencies,
     /// Failed calls per errno, by [`errno_slot`].
     pub errno: [u64; ERRNO_SLOTS],
-    /// Pages that the returned run touches.
-    pub pages: ScanLengths,
+    /// Sum of the pages that the returned runs touch.
+    pub pages: u64,
     /// Returned run in bytes, by [`Stop`].
     pub runs: [RunLengths; Stop::COUNT],
 }
@@ -137,20 +144,24 @@ impl Stop {
     }
 }
 
-/// An open call of the dispatch site.
+/// A slot of the dispatch site's open calls.
 #[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct DispatchOpen {
+    /// The thread, as `bpf_get_current_pid_tgid`; [`FREE`] for a slot without a call.
+    pub owner: u64,
     /// `bpf_ktime_get_ns` at entry.
     pub entered_at: u64,
     /// Row of the command.
     pub row: u64,
 }
 
-/// An open call of the `get_phys` site. Holds kernel pointers: never leaves the BPF side.
+/// A slot of the `get_phys` site's open calls. Holds kernel pointers: never leaves the BPF side.
 #[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct GetPhysOpen {
+    /// The thread, as `bpf_get_current_pid_tgid`; [`FREE`] for a slot without a call.
+    pub owner: u64,
     /// `bpf_ktime_get_ns` at entry.
     pub entered_at: u64,
     /// The `paddr` argument.
@@ -168,7 +179,7 @@ pub struct GetPhysOpen {
 #[inline(always)]
 #[allow(clippy::inline_always, reason = "BPF: a call would cost more than the body")]
 pub const fn scan_class(pages: u64) -> usize {
-    let class = (pages | 1).ilog2() as usize;
+    let class = log2(pages) as usize;
     if class < SCAN_CLASSES { class } else { SCAN_CLASSES - 1 }
 }
 
@@ -188,7 +199,7 @@ mod tests {
     #[test]
     fn sizes_are_pinned() {
         assert_eq!(size_of::<Flow>(), 64);
-        assert_eq!(size_of::<CommandCell>(), 40 + 4096 * 4 + 40 + 560 * 4 + 576 * 8);
+        assert_eq!(size_of::<CommandCell>(), 32 + 4096 * 4 + 32 + 560 * 4 + 576 * 8);
         assert_eq!(offset_of!(Block, dispatch), 128);
         assert_eq!(size_of::<Block>() % 8, 0);
         assert!(size_of::<Block>() < 1 << 20);

@@ -55,7 +55,7 @@ pub unsafe fn count(
         };
         let pages = pages_of(scan.offset, scan.run);
         cell.ok[scan_class(pages)].record(duration);
-        cell.pages.record(pages);
+        cell.pages = cell.pages.wrapping_add(pages);
         let stop = stop_of(&scan);
         cell.runs[stop as usize].record(scan.run);
         trace!(ctx, "get_phys run {} stop {} in {} ns", scan.run, stop as u32, duration);

@@ -5,18 +5,23 @@
 //!
 //! * [`maps`]: every map and load-time constant
 //! * [`backend`]: the programs, a file per way to attach
+//! * [`open`]: the tables of open calls
 //! * [`span`]: an entry and its return made one measured call
 //! * [`dispatch`], [`get_phys`]: what is counted of a call of each site
 //! * [`kfunc`]: calls of kernel functions
 
 #![no_std]
 #![no_main]
+// Compare-and-swap: the BPF target has one, and the core library's atomic types say it has not.
+#![feature(core_intrinsics)]
+#![allow(internal_features, reason = "no stable name for a compare-and-swap on this target")]
 
 mod backend;
 mod dispatch;
 mod get_phys;
 mod kfunc;
 mod maps;
+mod open;
 mod span;
 
 /// The kernel offers some helpers to GPL-compatible programs only.

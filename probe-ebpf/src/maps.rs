@@ -7,7 +7,7 @@ use aya_ebpf::{
     macros::map,
     maps::{Array, HashMap},
 };
-use probe_common::wire::{Block, Control, DispatchOpen, GetPhysOpen, OPEN_CALLS};
+use probe_common::wire::{Block, Control, DispatchOpen, GetPhysOpen, OPEN_CALLS, OPEN_SLOTS};
 
 /// log2 of the kernel's page size; set by user space before load.
 #[unsafe(no_mangle)]
@@ -25,13 +25,13 @@ static BLOCKS: Array<Block> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 #[map]
 static CONTROL: Array<Control> = Array::with_max_entries(1, 0);
 
-/// Open calls by thread (`bpf_get_current_pid_tgid`).
+/// Open calls of the dispatch site (see [`crate::open`]).
 #[map]
-pub static DISPATCH_OPEN: HashMap<u64, DispatchOpen> = HashMap::with_max_entries(OPEN_CALLS, 0);
+pub static DISPATCH_OPEN: Array<DispatchOpen> = Array::with_max_entries(OPEN_SLOTS, BPF_F_MMAPABLE);
 
-/// Open calls by thread (`bpf_get_current_pid_tgid`).
+/// Open calls of the `get_phys` site.
 #[map]
-pub static GET_PHYS_OPEN: HashMap<u64, GetPhysOpen> = HashMap::with_max_entries(OPEN_CALLS, 0);
+pub static GET_PHYS_OPEN: Array<GetPhysOpen> = Array::with_max_entries(OPEN_SLOTS, BPF_F_MMAPABLE);
 
 /// Caps that a session's cookie cannot hold, by thread.
 #[map]

@@ -4,35 +4,13 @@
 //! Whatever cannot be measured is counted under its own name in [`Flow`].
 
 use aya_ebpf::{
-    bindings::{BPF_ANY, BPF_NOEXIST},
     helpers::{bpf_get_current_pid_tgid, bpf_ktime_get_ns},
-    maps::HashMap,
+    maps::Array,
 };
-use probe_common::wire::{Block, DispatchOpen, GetPhysOpen};
+use probe_common::wire::Block;
 
 use crate::maps;
-
-/// What is kept of an open call.
-pub trait Open: Copy {
-    fn entered_at(&self) -> u64;
-    fn stamp(&mut self, now: u64);
-}
-
-macro_rules! open {
-    ($($kind:ty),*) => {$(
-        impl Open for $kind {
-            #[inline(always)]
-            fn entered_at(&self) -> u64 {
-                self.entered_at
-            }
-            #[inline(always)]
-            fn stamp(&mut self, now: u64) {
-                self.entered_at = now;
-            }
-        }
-    )*};
-}
-open!(DispatchOpen, GetPhysOpen);
+use crate::open::{self, Claim, Open};
 
 /// The time, in ns since boot without suspend (CLOCK_MONOTONIC).
 #[inline(always)]
@@ -43,46 +21,50 @@ pub fn now() -> u64 {
 
 /// Note that a call of the site at `flow` has begun, if calls are counted; reads the clock last.
 #[inline(always)]
-pub fn begin<T: Open>(flow: usize, calls: &HashMap<u64, T>, open: impl FnOnce() -> Option<T>) {
+pub fn begin<T: Open>(flow: usize, calls: &Array<T>, open: impl FnOnce(u64) -> Option<T>) {
     if !maps::armed() {
         return;
     }
-    let (Some(block), Some(open)) = (maps::block(), open()) else { return };
+    let thread = bpf_get_current_pid_tgid();
+    let (Some(block), Some(open)) = (maps::block(), open(thread)) else { return };
     // SAFETY: in the current CPU's block; the words written here are written by this program alone.
     let flow = unsafe { &mut (*block).flow[flow] };
     flow.entered += 1;
-    let thread = bpf_get_current_pid_tgid();
-    if calls.insert(thread, open, u64::from(BPF_NOEXIST)).is_err() {
-        if calls.get_ptr(thread).is_some() {
+    let slot = match open::claim(calls, thread) {
+        Claim::Fresh(slot) => slot,
+        Claim::Stale(slot) => {
             flow.superseded += 1;
+            slot
         }
-        if calls.insert(thread, open, u64::from(BPF_ANY)).is_err() {
+        Claim::Full => {
             flow.unstored += 1;
             return;
         }
-    }
-    if let Some(stored) = calls.get_ptr_mut(thread) {
-        // SAFETY: the element is this thread's own; no other program touches it meanwhile.
-        unsafe { (*stored).stamp(now()) };
+    };
+    // SAFETY: the slot is this thread's own until it is released.
+    unsafe {
+        *slot = open;
+        (*slot).stamp(now());
     }
 }
 
 /// The open call of the site at `flow` that returns now, with the current CPU's block and its duration
 /// in ns; `None` when there is nothing to measure.
 #[inline(always)]
-pub fn end<T: Open>(flow: usize, calls: &HashMap<u64, T>, now: u64) -> Option<(*mut Block, T, u64)> {
+pub fn end<T: Open>(flow: usize, calls: &Array<T>, now: u64) -> Option<(*mut Block, T, u64)> {
     let block = maps::block()?;
     // SAFETY: in the current CPU's block; the words written here are written by this program alone.
     let flow = unsafe { &mut (*block).flow[flow] };
-    let thread = bpf_get_current_pid_tgid();
-    let Some(stored) = calls.get_ptr(thread) else {
+    let Some(slot) = open::find(calls, bpf_get_current_pid_tgid()) else {
         flow.unmatched += 1;
         return None;
     };
-    // SAFETY: the element is this thread's own; no other program touches it meanwhile.
-    let open = unsafe { *stored };
-    // Cannot fail: the element was there, and only its own thread removes it.
-    let _ = calls.remove(thread);
+    // SAFETY: the slot is this thread's own until it is released here.
+    let open = unsafe {
+        let open = *slot;
+        open::release(slot);
+        open
+    };
     flow.exited += 1;
     match now.checked_sub(open.entered_at()) {
         Some(duration) => Some((block, open, duration)),

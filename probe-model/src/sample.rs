@@ -57,9 +57,9 @@ pub struct Scans {
     pub failed: Histogram,
     /// Failed calls by errno.
     pub errors: BTreeMap<u32, u64>,
-    /// Scan lengths: pages that the returned run touches. A scan that stopped at a discontiguity
-    /// looked at one page more.
-    pub pages: Histogram,
+    /// Sum of the scan lengths: the pages that the returned runs touch. A scan that stopped at a
+    /// discontiguity looked at one page more.
+    pub pages: u64,
     /// Run lengths in bytes by stop (`cap`, `short`, `unmapped`).
     pub runs: BTreeMap<String, Histogram>,
 }
@@ -106,7 +106,7 @@ impl Scans {
             ok: histograms_since(&self.ok, &older.ok),
             failed: self.failed.since(&older.failed),
             errors: errors_since(&self.errors, &older.errors),
-            pages: self.pages.since(&older.pages),
+            pages: self.pages.wrapping_sub(older.pages),
             runs: histograms_since(&self.runs, &older.runs),
         }
     }
@@ -115,7 +115,7 @@ impl Scans {
         append_histograms(&mut self.ok, &other.ok);
         self.failed.append(&other.failed);
         append_errors(&mut self.errors, &other.errors);
-        self.pages.append(&other.pages);
+        self.pages = self.pages.wrapping_add(other.pages);
         append_histograms(&mut self.runs, &other.runs);
     }
 }

@@ -9,7 +9,7 @@ use object::{Object as _, ObjectSection as _, ObjectSymbol as _, SymbolKind};
 use probe_common::kfunc::{KFUNCS, RDONLY_CAST};
 use probe_common::site::SITES;
 use probe_common::wire::{
-    BLOCKS_MAP, Block, CAPS_MAP, CONTROL_MAP, Control, DispatchOpen, GetPhysOpen, OPEN_CALLS,
+    BLOCKS_MAP, Block, CAPS_MAP, CONTROL_MAP, Control, DispatchOpen, GetPhysOpen, OPEN_CALLS, OPEN_SLOTS,
 };
 
 /// Helper numbers (include/uapi/linux/bpf.h) that read user memory, or memory of either kind.
@@ -78,8 +78,8 @@ fn maps_are_those_of_the_wire_and_forget_nothing_by_themselves() {
     let expected = BTreeMap::from([
         (BLOCKS_MAP.to_owned(), [ARRAY, 4, size(size_of::<Block>()), 1]),
         (CONTROL_MAP.to_owned(), [ARRAY, 4, size(size_of::<Control>()), 1]),
-        (SITES[0].open_map.to_owned(), [HASH, 8, size(size_of::<DispatchOpen>()), OPEN_CALLS]),
-        (SITES[1].open_map.to_owned(), [HASH, 8, size(size_of::<GetPhysOpen>()), OPEN_CALLS]),
+        (SITES[0].open_map.to_owned(), [ARRAY, 4, size(size_of::<DispatchOpen>()), OPEN_SLOTS]),
+        (SITES[1].open_map.to_owned(), [ARRAY, 4, size(size_of::<GetPhysOpen>()), OPEN_SLOTS]),
         (CAPS_MAP.to_owned(), [HASH, 8, 8, OPEN_CALLS]),
         // aya-log's own.
         ("AYA_LOGS".to_owned(), [RINGBUF, 0, 0, 1 << 17]),

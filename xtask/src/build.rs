@@ -52,11 +52,14 @@ pub(crate) fn bpf_object(mirror: &Mirror) -> Result<PathBuf> {
     let (_, linker) = toolchain::ensure(&cache, mirror)?;
     let mut linker_flag = OsString::from("linker=");
     linker_flag.push(linker.program());
-    let flags: [&OsStr; 6] = [
+    let flags: [&OsStr; 8] = [
         "-C".as_ref(),
         "debuginfo=2".as_ref(),
         "-C".as_ref(),
         "link-arg=--btf".as_ref(),
+        "-C".as_ref(),
+        // Compare-and-swap and 32-bit registers: any kernel since 5.12.
+        "target-cpu=v3".as_ref(),
         "-C".as_ref(),
         &linker_flag,
     ];

@@ -13,8 +13,8 @@ use crate::{dispatch, get_phys, kfunc, span};
 
 #[fentry]
 pub fn dispatch_fentry(ctx: FEntryContext) -> u32 {
-    span::begin(dispatch::FLOW, &DISPATCH_OPEN, || {
-        Some(DispatchOpen { entered_at: 0, row: row_of(ctx.arg(1)) as u64 })
+    span::begin(dispatch::FLOW, &DISPATCH_OPEN, |owner| {
+        Some(DispatchOpen { owner, entered_at: 0, row: row_of(ctx.arg(1)) as u64 })
     });
     0
 }
@@ -31,8 +31,9 @@ pub fn dispatch_fexit(ctx: FExitContext) -> u32 {
 
 #[fentry]
 pub fn get_phys_fentry(ctx: FEntryContext) -> u32 {
-    span::begin(get_phys::FLOW, &GET_PHYS_OPEN, || {
+    span::begin(get_phys::FLOW, &GET_PHYS_OPEN, |owner| {
         Some(GetPhysOpen {
+            owner,
             entered_at: 0,
             paddr: ctx.arg(2),
             length: ctx.arg(3),

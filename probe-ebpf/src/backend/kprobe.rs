@@ -14,8 +14,8 @@ use crate::{dispatch, get_phys, span};
 
 #[kprobe]
 pub fn dispatch_entry(ctx: ProbeContext) -> u32 {
-    span::begin(dispatch::FLOW, &DISPATCH_OPEN, || {
-        Some(DispatchOpen { entered_at: 0, row: row_of(ctx.arg(1)?) as u64 })
+    span::begin(dispatch::FLOW, &DISPATCH_OPEN, |owner| {
+        Some(DispatchOpen { owner, entered_at: 0, row: row_of(ctx.arg(1)?) as u64 })
     });
     0
 }
@@ -32,9 +32,10 @@ pub fn dispatch_return(ctx: RetProbeContext) -> u32 {
 
 #[kprobe]
 pub fn get_phys_entry(ctx: ProbeContext) -> u32 {
-    span::begin(get_phys::FLOW, &GET_PHYS_OPEN, || {
+    span::begin(get_phys::FLOW, &GET_PHYS_OPEN, |owner| {
         let length = ctx.arg(3)?;
         Some(GetPhysOpen {
+            owner,
             entered_at: 0,
             paddr: ctx.arg(2)?,
             length,

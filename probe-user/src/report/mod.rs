@@ -76,8 +76,8 @@ pub struct ScansReport {
     pub ok: Option<Figures>,
     pub failed: Figures,
     pub errors: BTreeMap<String, u64>,
-    /// Pages that the returned runs touch.
-    pub pages: Figures,
+    /// Sum of the pages that the returned runs touch.
+    pub pages: u64,
     /// Latency by scan length.
     pub by_scan_length: Vec<ScanLength>,
     /// Run length in bytes, by stop.
@@ -197,7 +197,7 @@ fn scans_of(scans: &Scans) -> ScansReport {
         ok: scans.latency().as_ref().map(Figures::of_latency),
         failed: Figures::of_latency(&scans.failed),
         errors: named(&scans.errors),
-        pages: Figures::of_length(&scans.pages),
+        pages: scans.pages,
         by_scan_length: scans.ok.iter().map(class).collect(),
         runs: scans.runs.iter().map(|(stop, runs)| (stop.clone(), Figures::of_length(runs))).collect(),
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use probe_common::bucket::{LATENCY, LATENCY_FAILED, RUN, SCAN, Scheme};
+use probe_common::bucket::{LATENCY, LATENCY_FAILED, RUN, Scheme};
 use probe_model::histogram::Histogram;
 use probe_model::loss::Flow;
 use probe_model::sample::{Calls, Counters, Instant, Sample, Scans};
@@ -31,7 +31,7 @@ fn recording(flow: Flow) -> Recording {
         .into(),
         failed: filled(LATENCY_FAILED, [100, 110]),
         errors: [(2, 2)].into(),
-        pages: filled(SCAN, (0..20_000).map(|call| if call < 19_000 { 1 } else { 512 })),
+        pages: 19_000 + 1_000 * 512,
         runs: [
             ("cap".to_owned(), filled(RUN, (0..19_000).map(|_| 4096))),
             ("short".to_owned(), filled(RUN, (0..1_000).map(|_| 2 << 20))),

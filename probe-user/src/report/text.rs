@@ -129,7 +129,7 @@ fn scan_lengths(text: &mut String, scans: &ScansReport) {
         };
         row(text, name, &class.latency, unit::nanos);
     }
-    row(text, "pages per scan", &scans.pages, unit::count);
+    line!(text, "  {:<20}{:>11}", "pages in all", unit::count(scans.pages));
 }
 
 fn runs(text: &mut String, scans: &ScansReport, length_is_cap: bool) {

@@ -2,12 +2,13 @@
 
 use std::os::fd::{AsFd as _, BorrowedFd};
 
-use aya::maps::{Array, HashMap, Map, MapData};
+use aya::maps::{Array, Map, MapData};
 use aya::programs::KProbe;
 use aya::{Ebpf, EbpfLoader, Pod, include_bytes_aligned};
 use probe_common::site::{Site, SiteId};
-use probe_common::wire::{self, BLOCKS_MAP, CONTROL_MAP, Control, DispatchOpen, GetPhysOpen};
+use probe_common::wire::{self, BLOCKS_MAP, CONTROL_MAP, Control, DispatchOpen, GetPhysOpen, OPEN_SLOTS};
 
+use super::mapping::Mapping;
 use super::{Config, LogLevel, Logs, SourceError};
 
 static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/iovascope.bpf.o"));
@@ -74,11 +75,11 @@ impl Programs {
         }
     }
 
-    /// The map of counters, to be mapped into memory.
-    pub(super) fn blocks(&self) -> Result<&MapData, SourceError> {
-        match self.ebpf.map(BLOCKS_MAP) {
+    /// An array that can be mapped into memory.
+    pub(super) fn array(&self, name: &str) -> Result<&MapData, SourceError> {
+        match self.ebpf.map(name) {
             Some(Map::Array(data)) => Ok(data),
-            _ => Err(SourceError::Missing { kind: "array", name: BLOCKS_MAP.to_owned() }),
+            _ => Err(SourceError::Missing { kind: "array", name: name.to_owned() }),
         }
     }
 
@@ -95,23 +96,13 @@ impl Programs {
 
     /// Calls in a site's table of open calls, counted one by one.
     pub(super) fn open_calls(&self, site: &Site) -> Result<u64, SourceError> {
-        match site.id {
-            SiteId::Dispatch => self.entries::<DispatchOpen>(site.open_map),
-            SiteId::GetPhys => self.entries::<GetPhysOpen>(site.open_map),
-        }
-    }
-
-    fn entries<T>(&self, name: &'static str) -> Result<u64, SourceError>
-    where
-        Plain<T>: Pod,
-    {
-        let map = self
-            .ebpf
-            .map(name)
-            .ok_or_else(|| SourceError::Missing { kind: "hash", name: name.to_owned() })?;
-        let failed = |source| SourceError::Map { map: name, source: Box::new(source) };
-        let open = HashMap::<_, u64, Plain<T>>::try_from(map).map_err(failed)?;
-        open.keys().try_fold(0, |count, key| key.map(|_| count + 1)).map_err(failed)
+        let table = self.array(site.open_map)?;
+        // A slot begins with its owner, and a free one has none.
+        const { assert!(wire::FREE == 0) };
+        Ok(match site.id {
+            SiteId::Dispatch => Mapping::<DispatchOpen>::new(table, OPEN_SLOTS)?.count_first_words(),
+            SiteId::GetPhys => Mapping::<GetPhysOpen>::new(table, OPEN_SLOTS)?.count_first_words(),
+        })
     }
 
     /// A reader of the BPF side's diagnostics; only when they were asked for.

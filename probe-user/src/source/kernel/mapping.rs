@@ -1,66 +1,80 @@
-//! The counters' memory, shared read-only with the kernel.
+//! Arrays of the BPF side, shared read-only with the kernel.
 
 use std::ffi::c_void;
+use std::marker::PhantomData;
 use std::os::fd::AsFd as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::{ptr, slice};
 
-use probe_common::wire::Block;
+use aya::maps::MapData;
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
+use zerocopy::FromBytes;
 
 use super::SourceError;
-use super::load::{Programs, possible_cpus};
 
-const BLOCK_WORDS: usize = size_of::<Block>() / size_of::<u64>();
-
-/// The blocks of all possible CPUs.
-pub(super) struct Mapping {
+/// The elements of an array map, each a whole number of 64-bit words.
+pub(super) struct Mapping<T> {
     start: *mut c_void,
-    cpus: usize,
+    elements: usize,
+    kind: PhantomData<T>,
 }
 
 // SAFETY: the mapping is only read, through atomics.
 #[allow(unsafe_code, reason = "a raw pointer to memory that may be read from any thread")]
-unsafe impl Send for Mapping {}
+unsafe impl<T> Send for Mapping<T> {}
 
-impl Mapping {
-    pub(super) fn new(programs: &Programs) -> Result<Self, SourceError> {
-        let cpus = possible_cpus()? as usize;
-        let fd = programs.blocks()?.fd().as_fd();
+impl<T: FromBytes> Mapping<T> {
+    const WORDS: usize = {
+        assert!(size_of::<T>().is_multiple_of(size_of::<u64>()));
+        size_of::<T>() / size_of::<u64>()
+    };
+
+    /// Map an array of `elements` elements of type `T`, made with `BPF_F_MMAPABLE`.
+    pub(super) fn new(map: &MapData, elements: u32) -> Result<Self, SourceError> {
+        let elements = elements as usize;
         let (protection, flags) = (ProtFlags::READ, MapFlags::SHARED);
         // SAFETY: a new mapping at an address of the kernel's choice.
         #[allow(unsafe_code, reason = "mmap")]
-        let start = unsafe { mmap(ptr::null_mut(), cpus * size_of::<Block>(), protection, flags, fd, 0) }
-            .map_err(|error| SourceError::Mmap(error.into()))?;
-        Ok(Self { start, cpus })
+        let start = unsafe {
+            mmap(ptr::null_mut(), elements * size_of::<T>(), protection, flags, map.fd().as_fd(), 0)
+        }
+        .map_err(|error| SourceError::Mmap(error.into()))?;
+        Ok(Self { start, elements, kind: PhantomData })
     }
 
-    pub(super) fn cpus(&self) -> usize {
-        self.cpus
+    pub(super) fn elements(&self) -> usize {
+        self.elements
     }
 
-    /// Every CPU's block, word by word: each 64-bit word is whole, the words are not of one instant.
+    /// Every element, word by word: each 64-bit word is whole, the words are not of one instant.
     pub(super) fn copy(&self) -> Vec<Vec<u64>> {
-        (0..self.cpus)
-            .map(|cpu| self.block(cpu).iter().map(|word| word.load(Ordering::Relaxed)).collect())
+        self.words()
+            .chunks_exact(Self::WORDS)
+            .map(|element| element.iter().map(|word| word.load(Ordering::Relaxed)).collect())
             .collect()
     }
 
-    fn block(&self, cpu: usize) -> &[AtomicU64] {
-        // SAFETY: within the mapping, which holds `cpus` blocks; aligned, since a block is a whole
-        // number of words; a word may be read atomically while the kernel writes it.
+    /// Elements whose first word is not 0.
+    pub(super) fn count_first_words(&self) -> u64 {
+        let used = |element: &&[AtomicU64]| element[0].load(Ordering::Relaxed) != 0;
+        self.words().chunks_exact(Self::WORDS).filter(used).count() as u64
+    }
+
+    fn words(&self) -> &[AtomicU64] {
+        // SAFETY: the whole mapping, which is page-aligned; a word may be read atomically while the
+        // kernel writes it.
         #[allow(unsafe_code, reason = "memory shared with the kernel")]
         unsafe {
-            slice::from_raw_parts(self.start.cast::<AtomicU64>().add(cpu * BLOCK_WORDS), BLOCK_WORDS)
+            slice::from_raw_parts(self.start.cast::<AtomicU64>(), self.elements * Self::WORDS)
         }
     }
 }
 
-impl Drop for Mapping {
+impl<T> Drop for Mapping<T> {
     fn drop(&mut self) {
-        // SAFETY: mapped by `new` with this length; `block`'s references end before `self`.
+        // SAFETY: mapped by `new` with this length; no reference into it outlives `self`.
         #[allow(unsafe_code, reason = "munmap")]
         // Nothing can be done about a failure, and the mapping ends with the process.
-        let _ = unsafe { munmap(self.start, self.cpus * size_of::<Block>()) };
+        let _ = unsafe { munmap(self.start, self.elements * size_of::<T>()) };
     }
 }

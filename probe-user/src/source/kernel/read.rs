@@ -11,7 +11,7 @@ use probe_common::bucket::Scheme;
 use probe_common::command;
 use probe_common::dist::{Distribution, Summary};
 use probe_common::site::SITES;
-use probe_common::wire::{Block, Stop};
+use probe_common::wire::{BLOCKS_MAP, Block, Stop};
 use probe_model::histogram::Histogram;
 use probe_model::loss::Flow;
 use probe_model::sample::{Calls, Counters, Instant, Sample, Scans};
@@ -20,13 +20,13 @@ use zerocopy::FromBytes as _;
 use zerocopy::IntoBytes as _;
 
 use super::SourceError;
-use super::load::Programs;
+use super::load::{Programs, possible_cpus};
 use super::mapping::Mapping;
 use super::misses::Misses;
 
 /// The mapped counters and what was read of them last.
 pub(super) struct Reader {
-    blocks: Mapping,
+    blocks: Mapping<Block>,
     totals: Vec<Total>,
 }
 
@@ -43,11 +43,12 @@ type Part<'a> = (Scheme, &'a Summary, &'a [u32]);
 
 impl Reader {
     pub(super) fn new(programs: &Programs) -> Result<Self, SourceError> {
-        Ok(Self { blocks: Mapping::new(programs)?, totals: Vec::new() })
+        let blocks = Mapping::new(programs.array(BLOCKS_MAP)?, possible_cpus()?)?;
+        Ok(Self { blocks, totals: Vec::new() })
     }
 
     pub(super) fn cpus(&self) -> u32 {
-        u32::try_from(self.blocks.cpus()).unwrap_or(u32::MAX)
+        u32::try_from(self.blocks.elements()).unwrap_or(u32::MAX)
     }
 
     /// Add up all CPUs.
@@ -109,14 +110,15 @@ impl Total {
 
     fn histogram(&self, parts: &[Part<'_>]) -> Histogram {
         let mut histogram = Histogram::new(parts[0].0);
-        for (_, summary, _) in parts.iter().filter(|(_, summary, _)| summary.count > 0) {
-            histogram.count += summary.count;
+        // The complement of a smallest value is 0 only where there is none: none is 2^64 - 1.
+        for (_, summary, _) in parts.iter().filter(|(_, summary, _)| summary.min_complement > 0) {
             histogram.sum = histogram.sum.wrapping_add(summary.sum);
             histogram.saturated += summary.saturated;
             histogram.max = histogram.max.max(Some(summary.max));
             let min = !summary.min_complement;
             histogram.min = Some(histogram.min.map_or(min, |known| known.min(min)));
         }
+        histogram.count = self.buckets.iter().sum::<u64>() + histogram.saturated;
         let filled = (0u32..).zip(&self.buckets).filter(|&(_, &count)| count > 0);
         histogram.buckets = filled.map(|(index, &count)| (index, count)).collect();
         histogram
@@ -135,7 +137,7 @@ fn distributions(block: &Block) -> Vec<Part<'_>> {
     }
     let scans = &block.get_phys;
     all.extend(scans.ok.iter().map(part));
-    all.extend([part(&scans.failed), part(&scans.pages)]);
+    all.push(part(&scans.failed));
     all.extend(scans.runs.iter().map(part));
     all
 }
@@ -157,10 +159,11 @@ fn name_all(
     }
     let classes = histograms.by_ref().take(probe_common::wire::SCAN_CLASSES);
     let ok = (0u32..).zip(classes).filter(|(_, histogram)| !histogram.is_empty()).collect();
-    let scans = histograms.next().zip(histograms.next()).map(|(failed, pages)| {
+    let scans = histograms.next().map(|failed| {
         let runs = Stop::ALL.iter().zip(histograms);
         let runs = runs.map(|(stop, histogram)| (stop.name().to_owned(), histogram));
         let runs = runs.filter(|(_, histogram)| !histogram.is_empty()).collect();
+        let pages = blocks.iter().map(|block| block.get_phys.pages).fold(0, u64::wrapping_add);
         Scans { ok, failed, errors: errors(blocks.iter().map(|block| &block.get_phys.errno)), pages, runs }
     });
     (dispatch, scans.filter(|scans| scans.count() > 0))
@@ -254,7 +257,7 @@ mod tests {
         b.dispatch[command::ROW_GET_PA].failed.record(50);
         b.dispatch[command::ROW_GET_PA].errno[22] += 1;
         a.get_phys.ok[9].record(5000);
-        a.get_phys.pages.record(512);
+        a.get_phys.pages += 512;
         a.get_phys.runs[Stop::Short as usize].record(2 << 20);
         let (dispatch, scans) = add_up(&mut Vec::new(), &[a, b]);
         let get_pa = &dispatch["IOAS_NOIOMMU_GET_PA"];
@@ -267,7 +270,7 @@ mod tests {
         let scans = scans.unwrap();
         assert_eq!(scans.ok.keys().collect::<Vec<_>>(), [&9]);
         assert_eq!(scans.runs["short"].max, Some(2 << 20));
-        assert_eq!((scans.failed.count, scans.pages.sum), (0, 512));
+        assert_eq!((scans.failed.count, scans.pages), (0, 512));
     }
 
     #[test]
@@ -276,7 +279,6 @@ mod tests {
         let cpu = cpu.block();
         let mut totals = Vec::new();
         let cell = command::ROW_GET_PA;
-        cpu.dispatch[cell].ok.summary.count = 1;
         cpu.dispatch[cell].ok.buckets[5] = u32::MAX;
         add_up(&mut totals, &[cpu]);
         cpu.dispatch[cell].ok.buckets[5] = 3;

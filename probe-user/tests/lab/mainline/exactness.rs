@@ -3,9 +3,11 @@
 use crate::guest::{self, Counts, Recorded};
 use crate::oracle::Oracle;
 
-fn agree(name: &str, load: &str) -> (Recorded, Counts) {
+guest::by_every_backend! { one_page_calls known_failures latencies_lie_within_the_drivers }
+
+fn agree(backend: &str, name: &str, load: &str) -> (Recorded, Counts) {
     let oracle = Oracle::start();
-    let recorded = guest::record_load(name, load);
+    let recorded = guest::record_load_by(backend, name, load);
     let seen = oracle.seen();
     let driven = guest::driven(&recorded.load);
     let dispatched = guest::dispatched(&recorded.report);
@@ -18,22 +20,21 @@ fn agree(name: &str, load: &str) -> (Recorded, Counts) {
     (recorded, driven)
 }
 
-#[test]
-fn one_page_calls() {
+fn one_page_calls(backend: &str) {
     guest::huge_pages(8);
     let (recorded, driven) =
-        agree("one-page", "--memory hugetlb --size 2M --cap page --step page --count 20000");
+        agree(backend, "one-page", "--memory hugetlb --size 2M --cap page --step page --count 20000");
     assert_eq!(guest::count(&driven, "IOAS_NOIOMMU_GET_PA", "ok"), 20_000);
     let scans = &recorded.report["get_phys"];
-    assert_eq!(scans["pages"]["sum"], 20_000);
+    assert_eq!(scans["pages"], 20_000);
     assert_eq!(scans["runs"]["cap"]["sum"], 20_000 * 4096);
     assert_eq!(scans["by_scan_length"].as_array().unwrap().len(), 1);
     guest::runs_agree(&recorded);
 }
 
-#[test]
-fn known_failures() {
+fn known_failures(backend: &str) {
     let (recorded, driven) = agree(
+        backend,
         "failures",
         "--size 1M --cap page --count 1000 --errors unmapped=100,zero-length=50,bad-ioas=25,flags=10,overflow=5",
     );
@@ -49,9 +50,8 @@ fn known_failures() {
     assert_eq!(failed["count"], 191);
 }
 
-#[test]
-fn latencies_lie_within_the_drivers() {
-    let (recorded, _) = agree("latency", "--size 1M --cap page --count 5000");
+fn latencies_lie_within_the_drivers(backend: &str) {
+    let (recorded, _) = agree(backend, "latency", "--size 1M --cap page --count 5000");
     let (ours, drivers) =
         (&recorded.report["dispatch"]["IOAS_NOIOMMU_GET_PA"]["ok"], &recorded.load["latency_ns"]["ok"]);
     let number = |figures: &serde_json::Value, key: &str| figures[key].as_u64().unwrap();

@@ -1,0 +1,105 @@
+//! The table of a site's open calls, for backends that have no place of their own for them.
+//!
+//! An array: a thread's call is in one of [`PROBES`] slots from the one its number chooses. Claiming is
+//! one compare-and-swap and releasing one store, where a hash map takes and gives back a bucket's lock.
+//! A thread has one open call of a site at most, and only it touches its slot.
+
+use core::intrinsics::{AtomicOrdering, atomic_cxchg};
+use core::ptr::{read_volatile, write_volatile};
+
+use aya_ebpf::maps::Array;
+use probe_common::wire::{DispatchOpen, FREE, GetPhysOpen, OPEN_CALLS, PROBES};
+
+/// What is kept of an open call. All fields but the owner are plain.
+pub trait Open: Copy {
+    /// The slot's owner.
+    fn owner(slot: *mut Self) -> *mut u64;
+    fn entered_at(&self) -> u64;
+    fn stamp(&mut self, now: u64);
+}
+
+macro_rules! open {
+    ($($kind:ty),*) => {$(
+        impl Open for $kind {
+            #[inline(always)]
+            fn owner(slot: *mut Self) -> *mut u64 {
+                // The first field.
+                slot.cast()
+            }
+            #[inline(always)]
+            fn entered_at(&self) -> u64 {
+                self.entered_at
+            }
+            #[inline(always)]
+            fn stamp(&mut self, now: u64) {
+                self.entered_at = now;
+            }
+        }
+        const _: () = assert!(core::mem::offset_of!($kind, owner) == 0);
+    )*};
+}
+open!(DispatchOpen, GetPhysOpen);
+
+/// What became of a claim.
+pub enum Claim<T> {
+    /// A free slot, now the thread's.
+    Fresh(*mut T),
+    /// The slot of an older call of this thread, whose return was lost.
+    Stale(*mut T),
+    /// No slot.
+    Full,
+}
+
+/// A slot for a call of `thread`.
+#[inline(always)]
+pub fn claim<T: Open>(calls: &Array<T>, thread: u64) -> Claim<T> {
+    for probe in 0..PROBES {
+        let Some(slot) = calls.get_ptr_mut(home(thread) + probe) else { break };
+        // SAFETY: the owner is a valid aligned word of the slot. The instruction set has a
+        // compare-and-swap since v3; only the core library's atomic types do not know.
+        let (owner, claimed) = unsafe {
+            atomic_cxchg::<u64, { AtomicOrdering::SeqCst }, { AtomicOrdering::SeqCst }>(
+                T::owner(slot),
+                FREE,
+                thread,
+            )
+        };
+        if claimed {
+            return Claim::Fresh(slot);
+        }
+        if owner == thread {
+            return Claim::Stale(slot);
+        }
+    }
+    Claim::Full
+}
+
+/// The slot of the open call of `thread`.
+#[inline(always)]
+pub fn find<T: Open>(calls: &Array<T>, thread: u64) -> Option<*mut T> {
+    for probe in 0..PROBES {
+        let slot = calls.get_ptr_mut(home(thread) + probe)?;
+        // SAFETY: a valid word; another thread's owner may change while it is read, ours may not.
+        if unsafe { read_volatile(T::owner(slot)) } == thread {
+            return Some(slot);
+        }
+    }
+    None
+}
+
+/// Give a slot back.
+///
+/// # Safety
+/// The slot is the current thread's.
+#[inline(always)]
+pub unsafe fn release<T: Open>(slot: *mut T) {
+    // SAFETY: a valid word of the thread's own slot.
+    unsafe { write_volatile(T::owner(slot), FREE) };
+}
+
+/// The first slot of a thread. The lower half of `bpf_get_current_pid_tgid` is the thread's number,
+/// and threads of a busy process have consecutive ones.
+#[inline(always)]
+fn home(thread: u64) -> u32 {
+    thread as u32 & (OPEN_CALLS - 1)
+}
