@@ -15,11 +15,10 @@ const PATH: &str = "docs/overhead.md";
 const HEAD: &str = "\
 # What a probe costs
 
-<!-- Made by `cargo xtask bench overhead`. Edits do not survive; the words are in xtask/src/bench/overhead/document.rs. -->
+<!-- Made by `cargo xtask bench overhead`; its words are in xtask/src/bench/overhead/document.rs. -->
 
-Guest instructions that a GET_PA costs while something is attached to `iommufd_fops_ioctl` and
-`iopt_get_phys`, and what that adds to the same call without. Counted, not timed: the numbers repeat on any
-x86-64 host.
+Guest instructions of one GET_PA while something is attached to `iommufd_fops_ioctl` and `iopt_get_phys`, and
+how many of them that adds. Counted, not timed: the numbers repeat on any x86-64 host.
 ";
 
 const METHOD: &str = "\
@@ -27,42 +26,44 @@ const METHOD: &str = "\
 
 A closed loop of identical calls (`probe-user/examples/bare_loop.rs`) runs in the lab's guest under QEMU's
 `-icount shift=0`, where one guest nanosecond is one executed instruction. The clock is read once before the
-loop and once after it, after a warm-up of a quarter of its calls; nothing is recorded in between. Every number is the
-median over fresh boots, one boot an arm and repeat; the spread is the largest less the smallest. The pages
-are huge pages of 2 MiB, the mapping is 4 MiB, and there is one CPU and one thread. The recorder's
-interval is longer than the run, so it sleeps while the loops run.
+loop and once after it, after a warm-up of a quarter of its calls; nothing is recorded in between. Every
+number is the median over fresh boots, one boot an arm and repeat; the spread is the largest less the
+smallest. The buffer is made of huge pages of 2 MiB; there is one CPU and one thread. The recorder's interval is
+longer than the run, so it sleeps meanwhile. The timer's interrupts are in all numbers, the baseline's
+too: about a thousandth. What is added per further page is the difference of two loops, shared out among 511
+pages: 0.1 of it is 51 instructions a call, which longer values cost in a histogram, or interrupts.
 
 A result counts only if the tool saw every call: iovascope's report and bpftrace's maps must hold exactly the
-calls that were driven, by outcome, at both functions; empty probes must have run once a call by the kernel's own count.
+calls that were driven, by outcome, at both functions; empty probes must have run once a call by the
+kernel's own count. A baseline that varies by more than 1 % fails the run.
 
 ## What is compared
 
 * **Empty probes** are the floor of their mechanism: what entering and leaving programs costs when they do
   nothing, not even read the clock.
-* **iovascope** records everything it can by default: see `iovascope report`.
+* **iovascope** records all that it records by default, which is what `iovascope report` shows.
 * **bpftrace** does the same work: latency by command, by scan length and of failures, run length by stop,
-  errnos by command, calls by process (`lab/bench/same-work-*.bt`). One map operation per entry, and nothing stored that the
-  return can read for itself. It does less in some respects, all in its favour: its histograms have one bucket
-  per power of two where ours have 128, it keeps no sums, minima or maxima, and it does not account for
-  calls that it missed.
+  errnos by command, calls by process (`lab/bench/same-work-*.bt`). One map operation per entry, and nothing
+  stored that the return can read for itself. It does less in some respects, all in its favour: its
+  histograms have one bucket per power of two where ours have up to 128, it keeps no sums, minima or maxima, and it
+  does not account for calls that it missed.
 
 ## What instructions do not show
 
-* **Memory.** A load that hits the first-level cache and one that goes to memory both count one. The buckets of a
-  histogram and the entries of a hash table evict somebody's lines; that cost is not here.
-* **Locked operations.** An atomic read-modify-write counts one instruction and takes tens of cycles,
-  more when another CPU holds the line. bpftrace's hash maps take locks; our counters are plain increments.
-  The difference is larger than shown.
-* **Prediction.** A kretprobe replaces a return address, so the processor's return stack mispredicts;
-  fentry and fsession do not. Indirect calls and their mitigations cost more than their instructions.
-* **Address translation.** Misses of the TLB walk page tables in hardware: no instruction is executed.
-* **Slow instructions.** Reading the time stamp counter is one instruction here and about 20 cycles on
+* **Memory.** A load that hits the first-level cache and one that goes to memory both count one. The buckets
+  of a histogram and the entries of a hash table evict somebody's lines; that cost is not here.
+* **Locked operations.** An atomic read-modify-write counts one instruction and takes tens of cycles, more
+  when another CPU holds the line. Hash maps take locks, plain counters do not.
+* **Prediction.** A kretprobe replaces a return address, so the processor's return stack mispredicts; fentry
+  and fsession do not. Indirect calls and their mitigations cost more than their instructions.
+* **Address translation.** A miss of the TLB walks page tables in hardware: no instruction is executed.
+* **Slow instructions.** Reading the time stamp counter is one instruction here and tens of cycles on
   hardware, more in a VM that traps it.
 * **Company.** One CPU: no contention, no migration, no lock that somebody else holds.
-* **This kernel.** Debian's configuration and the mitigations it chooses on QEMU's CPU. Another kernel or
-  compiler has other counts; the comparison between arms holds better than any single number.
+* **Your kernel.** This is Debian's configuration, with the mitigations that it chooses on QEMU's CPU. Another
+  kernel or compiler gives other counts; the order of the arms holds better than any single number.
 
-So the numbers are exact about the work that is done, and say nothing about how long a given machine takes for it.
+So the numbers are exact about the work that is done, and say nothing about the time it takes on some machine.
 ";
 
 /// What the run was made of.
@@ -115,14 +116,14 @@ fn commit() -> String {
 /// Our programs, an arm after the other.
 fn programs(readings: &[Reading]) -> Vec<Vec<String>> {
     let mut rows = vec![
-        ["backend", "program", "verified instructions", "machine code, bytes"].map(str::to_owned).to_vec(),
+        ["backend and program", "verified instructions", "machine code, bytes"].map(str::to_owned).to_vec(),
     ];
     for arm in ARMS.iter().filter(|arm| matches!(arm.tool, Tool::Ours { .. })) {
         let Some(reading) = readings.iter().find(|reading| reading.arm == arm.name) else { continue };
         for program in &reading.programs {
             let [verified, jited] =
                 [program.verified, program.jited].map(|number| table::count(number as f64));
-            rows.push(vec![arm.name.to_owned(), program.name.clone(), verified, jited]);
+            rows.push(vec![format!("{} {}", arm.name, program.name), verified, jited]);
         }
     }
     rows
@@ -166,4 +167,41 @@ fn render(results: &Results, facts: &Facts) -> String {
 
 fn list(items: impl Iterator<Item = String>) -> String {
     items.map(|item| "* ".to_owned() + &item).collect::<Vec<_>>().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::table::{Row, Series};
+    use super::*;
+
+    #[test]
+    fn the_document_says_what_it_was_made_of_and_what_is_missing() {
+        let of = |name: &str, value: f64| Row {
+            arm: ARMS.iter().find(|arm| arm.name == name).unwrap(),
+            loops: vec![Series(vec![value; 3])],
+        };
+        let results = Results(vec![of("none", 1739.0), of("kprobe", 2739.0)]);
+        let facts = Facts {
+            kernel: "7.3.4-made-up".to_owned(),
+            bpftrace: None,
+            qemu: "QEMU made up".to_owned(),
+            commit: "0123456".to_owned(),
+            repeats: 3,
+            missing: vec!["fsession"],
+            load: 2000.0,
+            programs: vec![vec!["backend and program".to_owned()], vec!["kprobe a".to_owned()]],
+        };
+        let text = render(&results, &facts);
+        for told in [
+            "\n`overhead: best +1,000, kprobe +1,000 instructions per GET_PA`\n",
+            "* kernel 7.3.4-made-up",
+            "* 3 boots an arm\n",
+            "`fsession`: iovascope, everything (not offered by this iovascope)",
+            "`iovascope load` adds 261 instructions",
+            "| kprobe a ",
+            "## What instructions do not show",
+        ] {
+            assert!(text.contains(told), "{told}: {text}");
+        }
+    }
 }

@@ -66,9 +66,13 @@ pub(super) fn load(text: &str) -> Result<f64> {
     }
 }
 
-/// Fails unless `iovascope report --format json` has exactly the driven calls at both sites.
-pub(super) fn check_ours(report: &str, driven: &Counts) -> Result<()> {
+/// Fails unless `iovascope report --format json` has exactly the driven calls at both sites, by `backend`.
+pub(super) fn check_ours(report: &str, backend: &str, driven: &Counts) -> Result<()> {
     let report: Value = serde_json::from_str(report).context("iovascope's report is no JSON")?;
+    let used = report["header"]["backend"].as_str().unwrap_or("none that it names");
+    if used != backend {
+        bail!("the recorder was to use the backend {backend}, and used {used}");
+    }
     agree("dispatch", &ours(&report["dispatch"][GET_PA_NAME])?, driven)?;
     agree("get_phys", &ours(&report["get_phys"])?, driven)?;
     if report["complete"] != true {
@@ -214,15 +218,16 @@ mod tests {
     fn our_counts_must_be_the_drivers_at_both_sites() {
         let report = |dispatch: u32, scans: u32, complete: bool| {
             format!(
-                r#"{{"dispatch": {{"IOAS_NOIOMMU_GET_PA": {{"ok": {{"count": {dispatch}}}, "errors": {{"ENOENT": 5}}}}}},
+                r#"{{"header": {{"backend": "fentry"}}, "dispatch": {{"IOAS_NOIOMMU_GET_PA": {{"ok": {{"count": {dispatch}}}, "errors": {{"ENOENT": 5}}}}}},
                      "get_phys": {{"ok": {{"count": {scans}}}, "errors": {{"ENOENT": 5}}}}, "complete": {complete}}}"#
             )
         };
-        check_ours(&report(30, 30, true), &two()).unwrap();
+        check_ours(&report(30, 30, true), "fentry", &two()).unwrap();
+        assert!(check_ours(&report(30, 30, true), "fsession", &two()).is_err());
         for (dispatch, scans, complete) in [(29, 30, true), (30, 31, true), (30, 30, false)] {
-            assert!(check_ours(&report(dispatch, scans, complete), &two()).is_err());
+            assert!(check_ours(&report(dispatch, scans, complete), "fentry", &two()).is_err());
         }
-        assert!(check_ours("{}", &two()).is_err());
+        assert!(check_ours("{}", "fentry", &two()).is_err());
     }
 
     #[test]

@@ -104,14 +104,14 @@ impl Results {
             let added = (name != NONE).then(|| self.added(name, index)).flatten();
             let mut cells = vec![name.to_owned(), count(series.median())];
             cells.push(added.map_or(DASH.to_owned(), plus));
-            cells.push(if series.0.len() > 1 { format!("{:.1}", series.spread()) } else { DASH.to_owned() });
+            cells.push(if series.0.len() > 1 { count(series.spread()) } else { DASH.to_owned() });
             for peer in PEERS {
                 let ratio = added.zip(self.added(peer, index)).map(|(ours, peers)| ours / peers);
                 cells.push(ratio.map_or(DASH.to_owned(), |ratio| format!("{:.0} %", ratio * 100.0)));
             }
             if let Some(none) = paged {
                 let more = self.per_page(name, index).map(|own| own - none).filter(|_| name != NONE);
-                cells.push(more.map_or_else(|| format!("(a page: {none:.1})"), |more| format!("{more:+.2}")));
+                cells.push(more.map_or_else(|| format!("(a page: {none:.1})"), |more| format!("{more:+.1}")));
             }
             rows.push(cells);
         }
@@ -218,8 +218,8 @@ mod tests {
         let text = results().tables();
         let cells = |line: &str| line.split('|').map(|cell| cell.trim().to_owned()).collect::<Vec<_>>();
         let ours: Vec<_> = text.lines().filter(|line| line.starts_with("| fsession")).map(cells).collect();
-        assert_eq!(ours[0], ["", "fsession", "2,739", "+1,000", "2.0", "25 %", "–", ""]);
-        assert_eq!(ours[1], ["", "fsession", "116,181", "+1,000", "0.0", "25 %", "–", "+0.00", ""]);
+        assert_eq!(ours[0], ["", "fsession", "2,739", "+1,000", "2", "25 %", "–", ""]);
+        assert_eq!(ours[1], ["", "fsession", "116,181", "+1,000", "0", "25 %", "–", "+0.0", ""]);
         assert!(text.contains("(a page: 222.0)"), "{text}");
         let widths: Vec<usize> = text
             .lines()
