@@ -19,8 +19,6 @@ use crate::site::SITES;
 
 /// Name of the array of [`Block`]s, one element per possible CPU, mappable.
 pub const BLOCKS_MAP: &str = "BLOCKS";
-/// Name of the one-element array that holds [`Control`].
-pub const CONTROL_MAP: &str = "CONTROL";
 /// Name of the read-only global with log2 of the kernel's page size.
 pub const PAGE_SHIFT_GLOBAL: &str = "PAGE_SHIFT";
 /// Name of the read-only global that says whether `*length` at entry is a cap (see [`Stop`]).
@@ -42,14 +40,6 @@ pub const SCAN_CLASSES: usize = 16;
 
 /// Slots of an errno table: the kernel's own errnos end at 530 (include/linux/errno.h, Linux 7.3).
 pub const ERRNO_SLOTS: usize = 576;
-
-/// What user space tells running programs.
-#[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
-#[repr(C)]
-pub struct Control {
-    /// Calls that begin while this is 0 are not counted. A 32-bit word: any bit pattern is valid.
-    pub armed: u32,
-}
 
 /// What became of the calls of one site. Fates of armed calls:
 /// `entered = exited + unstored + superseded + (entries left in the open map)`.
@@ -107,6 +97,9 @@ pub struct ScanCell {
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Block {
+    /// Calls that begin on this CPU while this is 0 are not counted. The only word that user space
+    /// writes.
+    pub armed: u64,
     /// Fates of calls, by [`crate::site::SiteId`].
     pub flow: [Flow; SITES.len()],
     /// The dispatch site, by [`command::row_of`].
@@ -200,7 +193,7 @@ mod tests {
     fn sizes_are_pinned() {
         assert_eq!(size_of::<Flow>(), 64);
         assert_eq!(size_of::<CommandCell>(), 32 + 4096 * 4 + 32 + 560 * 4 + 576 * 8);
-        assert_eq!(offset_of!(Block, dispatch), 128);
+        assert_eq!(offset_of!(Block, dispatch), 136);
         assert_eq!(size_of::<Block>() % 8, 0);
         assert!(size_of::<Block>() < 1 << 20);
     }

@@ -8,6 +8,8 @@ use probe_common::dist::Distribution as _;
 use probe_common::site::SiteId;
 use probe_common::wire::{Block, errno_slot};
 
+use crate::maps::near;
+
 /// The site's place in [`Block::flow`].
 pub const FLOW: usize = SiteId::Dispatch as usize;
 
@@ -25,7 +27,7 @@ pub unsafe fn count(ctx: &impl EbpfContext, block: *mut Block, row: usize, resul
     unsafe {
         let cell = &mut (*block).dispatch[row];
         if result >= 0 {
-            cell.ok.record(duration);
+            (*near(&raw mut cell.ok)).record(duration);
         } else {
             cell.failed.record(duration);
             cell.errno[errno_slot(result.unsigned_abs())] += 1;

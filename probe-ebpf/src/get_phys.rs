@@ -10,13 +10,15 @@ use probe_common::dist::Distribution as _;
 use probe_common::site::SiteId;
 use probe_common::wire::{Block, Stop, errno_slot, scan_class};
 
-use crate::maps;
+use crate::maps::{self, near};
 
 /// The site's place in [`Block::flow`].
 pub const FLOW: usize = SiteId::GetPhys as usize;
 
 /// What a successful call found.
 pub struct Scan {
+    /// log2 of the page size: a constant that costs a load each time it is asked for.
+    pub shift: u64,
     /// Where in its page the IOVA is.
     pub offset: u64,
     /// `*length` after the call.
@@ -53,26 +55,25 @@ pub unsafe fn count(
             (*block).flow[FLOW].unread += 1;
             return;
         };
-        let pages = pages_of(scan.offset, scan.run);
-        cell.ok[scan_class(pages)].record(duration);
+        let pages = pages_of(&scan);
         cell.pages = cell.pages.wrapping_add(pages);
+        (*near(&raw mut cell.ok[scan_class(pages)])).record(duration);
         let stop = stop_of(&scan);
-        cell.runs[stop as usize].record(scan.run);
+        (*near(&raw mut cell.runs[stop as usize])).record(scan.run);
         trace!(ctx, "get_phys run {} stop {} in {} ns", scan.run, stop as u32, duration);
     }
 }
 
-/// Where in its page an IOVA is.
+/// Where in its page of `2^shift` bytes an IOVA is.
 #[inline(always)]
-pub fn offset_of(iova: u64) -> u64 {
-    iova & ((1 << maps::page_shift()) - 1)
+pub fn offset_of(iova: u64, shift: u64) -> u64 {
+    iova & ((1 << shift) - 1)
 }
 
-/// Pages that a run of `run` bytes from `offset` into a page touches.
+/// Pages that the run touches.
 #[inline(always)]
-fn pages_of(offset: u64, run: u64) -> u64 {
-    let shift = maps::page_shift();
-    offset.wrapping_add(run).wrapping_add((1 << shift) - 1) >> shift
+fn pages_of(scan: &Scan) -> u64 {
+    scan.offset.wrapping_add(scan.run).wrapping_add((1 << scan.shift) - 1) >> scan.shift
 }
 
 /// Why the scan ended, as far as arguments and results tell. The kernel checks the cap first.
@@ -80,7 +81,7 @@ fn pages_of(offset: u64, run: u64) -> u64 {
 fn stop_of(scan: &Scan) -> Stop {
     if scan.paddr == 0 {
         Stop::Unmapped
-    } else if maps::length_is_cap() && scan.is_filled {
+    } else if scan.is_filled && maps::length_is_cap() {
         Stop::Cap
     } else {
         Stop::Short

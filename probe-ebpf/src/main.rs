@@ -14,6 +14,8 @@
 #![no_main]
 // Compare-and-swap: the BPF target has one, and the core library's atomic types say it has not.
 #![feature(core_intrinsics)]
+// A barrier for the compiler (see `maps::near`).
+#![feature(asm_experimental_arch)]
 #![allow(internal_features, reason = "no stable name for a compare-and-swap on this target")]
 
 mod backend;

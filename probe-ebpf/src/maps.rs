@@ -1,5 +1,7 @@
 //! Every map and load-time constant. Names and sizes come from `probe_common::wire`.
 
+use core::arch::asm;
+
 use aya_ebpf::{
     Global,
     bindings::BPF_F_MMAPABLE,
@@ -7,7 +9,7 @@ use aya_ebpf::{
     macros::map,
     maps::{Array, HashMap},
 };
-use probe_common::wire::{Block, Control, DispatchOpen, GetPhysOpen, OPEN_CALLS, OPEN_SLOTS};
+use probe_common::wire::{Block, DispatchOpen, GetPhysOpen, OPEN_CALLS, OPEN_SLOTS};
 
 /// log2 of the kernel's page size; set by user space before load.
 #[unsafe(no_mangle)]
@@ -21,9 +23,6 @@ static LENGTH_IS_CAP: Global<u8> = Global::new(1);
 /// One element per possible CPU; user space sets the number before load.
 #[map]
 static BLOCKS: Array<Block> = Array::with_max_entries(1, BPF_F_MMAPABLE);
-
-#[map]
-static CONTROL: Array<Control> = Array::with_max_entries(1, 0);
 
 /// Open calls of the dispatch site (see [`crate::open`]).
 #[map]
@@ -50,16 +49,6 @@ pub fn length_is_cap() -> bool {
     LENGTH_IS_CAP.load() != 0
 }
 
-/// Whether calls that begin now are counted.
-#[inline(always)]
-pub fn armed() -> bool {
-    match CONTROL.get(0) {
-        // SAFETY: the element is valid; user space writes the word whole, by a map update.
-        Some(control) => unsafe { core::ptr::read_volatile(&raw const control.armed) != 0 },
-        None => false,
-    }
-}
-
 /// The current CPU's block. Written by this CPU alone, each word by one program alone (see
 /// `probe_common::wire`).
 #[inline(always)]
@@ -67,4 +56,23 @@ pub fn block() -> Option<*mut Block> {
     // SAFETY: the helper has no preconditions.
     let cpu = unsafe { bpf_get_smp_processor_id() };
     BLOCKS.get_ptr_mut(cpu)
+}
+
+/// The current CPU's block, if calls that begin now are counted.
+#[inline(always)]
+pub fn armed_block() -> Option<*mut Block> {
+    let block = block()?;
+    // SAFETY: a valid word; user space writes it whole.
+    (unsafe { core::ptr::read_volatile(&raw const (*block).armed) } != 0).then_some(block)
+}
+
+/// The same pointer, as one that the compiler knows nothing of. It then reaches the fields by short
+/// offsets instead of adding a long one to the block's address for each.
+#[inline(always)]
+#[allow(clippy::pointers_in_nomem_asm_block, reason = "the pointer is moved, not followed")]
+pub fn near<T>(mut pointer: *mut T) -> *mut T {
+    // SAFETY: a move onto itself. No instruction at all would give two lines of source one place, which
+    // the kernel refuses (check_btf_line, kernel/bpf/verifier.c, Linux 7.3).
+    unsafe { asm!("{0} = {0}", inout(reg) pointer, options(pure, nomem, nostack, preserves_flags)) };
+    pointer
 }

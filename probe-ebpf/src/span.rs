@@ -22,11 +22,9 @@ pub fn now() -> u64 {
 /// Note that a call of the site at `flow` has begun, if calls are counted; reads the clock last.
 #[inline(always)]
 pub fn begin<T: Open>(flow: usize, calls: &Array<T>, open: impl FnOnce(u64) -> Option<T>) {
-    if !maps::armed() {
-        return;
-    }
+    let Some(block) = maps::armed_block() else { return };
     let thread = bpf_get_current_pid_tgid();
-    let (Some(block), Some(open)) = (maps::block(), open(thread)) else { return };
+    let Some(open) = open(thread) else { return };
     // SAFETY: in the current CPU's block; the words written here are written by this program alone.
     let flow = unsafe { &mut (*block).flow[flow] };
     flow.entered += 1;

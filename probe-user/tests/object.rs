@@ -8,9 +8,7 @@ use iovascope::source::kernel;
 use object::{Object as _, ObjectSection as _, ObjectSymbol as _, SymbolKind};
 use probe_common::kfunc::{KFUNCS, RDONLY_CAST};
 use probe_common::site::SITES;
-use probe_common::wire::{
-    BLOCKS_MAP, Block, CAPS_MAP, CONTROL_MAP, Control, DispatchOpen, GetPhysOpen, OPEN_CALLS, OPEN_SLOTS,
-};
+use probe_common::wire::{BLOCKS_MAP, Block, CAPS_MAP, DispatchOpen, GetPhysOpen, OPEN_CALLS, OPEN_SLOTS};
 
 /// Helper numbers (include/uapi/linux/bpf.h) that read user memory, or memory of either kind.
 const READS_USER_MEMORY: [i32; 6] = [4, 45, 112, 114, 148, 197];
@@ -77,7 +75,6 @@ fn maps_are_those_of_the_wire_and_forget_nothing_by_themselves() {
     let size = |bytes: usize| u32::try_from(bytes).unwrap();
     let expected = BTreeMap::from([
         (BLOCKS_MAP.to_owned(), [ARRAY, 4, size(size_of::<Block>()), 1]),
-        (CONTROL_MAP.to_owned(), [ARRAY, 4, size(size_of::<Control>()), 1]),
         (SITES[0].open_map.to_owned(), [ARRAY, 4, size(size_of::<DispatchOpen>()), OPEN_SLOTS]),
         (SITES[1].open_map.to_owned(), [ARRAY, 4, size(size_of::<GetPhysOpen>()), OPEN_SLOTS]),
         (CAPS_MAP.to_owned(), [HASH, 8, 8, OPEN_CALLS]),

@@ -8,7 +8,7 @@ use probe_common::command::row_of;
 use probe_common::wire::{DispatchOpen, GetPhysOpen};
 
 use crate::get_phys::Scan;
-use crate::maps::{DISPATCH_OPEN, GET_PHYS_OPEN};
+use crate::maps::{self, DISPATCH_OPEN, GET_PHYS_OPEN};
 use crate::{dispatch, get_phys, kfunc, span};
 
 #[fentry]
@@ -38,7 +38,7 @@ pub fn get_phys_fentry(ctx: FEntryContext) -> u32 {
             paddr: ctx.arg(2),
             length: ctx.arg(3),
             cap: kfunc::read(ctx.arg(3)),
-            offset: get_phys::offset_of(ctx.arg(1)),
+            offset: get_phys::offset_of(ctx.arg(1), maps::page_shift()),
         })
     });
     0
@@ -50,7 +50,13 @@ pub fn get_phys_fexit(ctx: FExitContext) -> u32 {
     if let Some((block, open, duration)) = span::end(get_phys::FLOW, &GET_PHYS_OPEN, now) {
         let scan = || {
             let (run, paddr) = (kfunc::read(open.length), kfunc::read(open.paddr));
-            Some(Scan { offset: open.offset, run, paddr, is_filled: run == open.cap })
+            Some(Scan {
+                shift: maps::page_shift(),
+                offset: open.offset,
+                run,
+                paddr,
+                is_filled: run == open.cap,
+            })
         };
         // The result follows the 4 arguments. Widened at once: the verifier follows bounds through
         // 64-bit registers.

@@ -52,8 +52,8 @@ pub fn get_phys_both(ctx: FEntryContext) -> u32 {
         } else if let Some((block, cookie)) = entered(&ctx, get_phys::FLOW) {
             let cap = kfunc::read(ctx.arg(3));
             let code = CapCode::of(cap, maps::page_shift());
-            if maps::length_is_cap()
-                && code.is_elsewhere()
+            if code.is_elsewhere()
+                && maps::length_is_cap()
                 && CAPS.insert(bpf_get_current_pid_tgid(), cap, u64::from(BPF_ANY)).is_err()
             {
                 (*block).flow[get_phys::FLOW].unstored += 1;
@@ -70,8 +70,8 @@ pub fn get_phys_both(ctx: FEntryContext) -> u32 {
 #[inline(always)]
 fn scan(ctx: &FEntryContext, kept: u64) -> Scan {
     let (run, paddr) = (kfunc::read(ctx.arg(3)), kfunc::read(ctx.arg(2)));
-    let code = cookie::cap_of(kept);
-    let is_filled = if maps::length_is_cap() && code.is_elsewhere() {
+    let (code, shift) = (cookie::cap_of(kept), maps::page_shift());
+    let is_filled = if code.is_elsewhere() && maps::length_is_cap() {
         let thread = bpf_get_current_pid_tgid();
         // SAFETY: the element is this thread's own; no other program touches it.
         let is_filled = unsafe { CAPS.get(thread) }.is_some_and(|cap| *cap == run);
@@ -79,9 +79,9 @@ fn scan(ctx: &FEntryContext, kept: u64) -> Scan {
         let _ = CAPS.remove(thread);
         is_filled
     } else {
-        code.is_filled_by(run, maps::page_shift())
+        code.is_filled_by(run, shift)
     };
-    Scan { offset: get_phys::offset_of(ctx.arg(1)), run, paddr, is_filled }
+    Scan { shift, offset: get_phys::offset_of(ctx.arg(1), shift), run, paddr, is_filled }
 }
 
 /// A call that begins: the block and the cookie to be filled in; `None` for one not to be counted.
@@ -93,9 +93,7 @@ unsafe fn entered(ctx: &FEntryContext, flow: usize) -> Option<(*mut Block, *mut 
     let cookie = kfunc::session_cookie(ctx);
     // SAFETY: the block is the current CPU's, the cookie is the call's own.
     unsafe {
-        if maps::armed()
-            && let Some(block) = maps::block()
-        {
+        if let Some(block) = maps::armed_block() {
             (*block).flow[flow].entered += 1;
             return Some((block, cookie));
         }

@@ -9,7 +9,7 @@ use probe_common::command::row_of;
 use probe_common::wire::{DispatchOpen, GetPhysOpen};
 
 use crate::get_phys::Scan;
-use crate::maps::{DISPATCH_OPEN, GET_PHYS_OPEN};
+use crate::maps::{self, DISPATCH_OPEN, GET_PHYS_OPEN};
 use crate::{dispatch, get_phys, span};
 
 #[kprobe]
@@ -40,7 +40,7 @@ pub fn get_phys_entry(ctx: ProbeContext) -> u32 {
             paddr: ctx.arg(2)?,
             length,
             cap: read(length).unwrap_or(0),
-            offset: get_phys::offset_of(ctx.arg(1)?),
+            offset: get_phys::offset_of(ctx.arg(1)?, maps::page_shift()),
         })
     });
     0
@@ -52,7 +52,13 @@ pub fn get_phys_return(ctx: RetProbeContext) -> u32 {
     if let Some((block, open, duration)) = span::end(get_phys::FLOW, &GET_PHYS_OPEN, now) {
         let scan = || {
             let (run, paddr) = (read(open.length)?, read(open.paddr)?);
-            Some(Scan { offset: open.offset, run, paddr, is_filled: run == open.cap })
+            Some(Scan {
+                shift: maps::page_shift(),
+                offset: open.offset,
+                run,
+                paddr,
+                is_filled: run == open.cap,
+            })
         };
         // Widened at once: the verifier follows bounds through 64-bit registers.
         let result = i64::from(ctx.ret::<i32>());

@@ -2,11 +2,11 @@
 
 use std::os::fd::{AsFd as _, BorrowedFd};
 
-use aya::maps::{Array, Map, MapData};
+use aya::maps::{Map, MapData};
 use aya::programs::KProbe;
-use aya::{Ebpf, EbpfLoader, Pod, include_bytes_aligned};
+use aya::{Ebpf, EbpfLoader, include_bytes_aligned};
 use probe_common::site::{Site, SiteId};
-use probe_common::wire::{self, BLOCKS_MAP, CONTROL_MAP, Control, DispatchOpen, GetPhysOpen, OPEN_SLOTS};
+use probe_common::wire::{self, BLOCKS_MAP, DispatchOpen, GetPhysOpen, OPEN_SLOTS};
 
 use super::mapping::Mapping;
 use super::{Config, LogLevel, Logs, SourceError};
@@ -17,15 +17,6 @@ static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/iovasco
 pub fn object() -> &'static [u8] {
     OBJECT
 }
-
-/// A `wire` type as a map value of aya's.
-#[derive(Debug, Clone, Copy)]
-#[repr(transparent)]
-struct Plain<T>(T);
-
-// SAFETY: plain integers only, any bit pattern is valid (zerocopy's FromBytes), no padding (IntoBytes).
-#[allow(unsafe_code, reason = "aya's marker for plain map values")]
-unsafe impl<T: zerocopy::FromBytes + zerocopy::IntoBytes + Copy + 'static> Pod for Plain<T> {}
 
 /// The object: its maps are made, its programs not yet loaded.
 pub(super) struct Programs {
@@ -81,17 +72,6 @@ impl Programs {
             Some(Map::Array(data)) => Ok(data),
             _ => Err(SourceError::Missing { kind: "array", name: name.to_owned() }),
         }
-    }
-
-    /// Whether calls that begin from now on are counted.
-    pub(super) fn arm(&mut self, armed: bool) -> Result<(), SourceError> {
-        let map = self
-            .ebpf
-            .map_mut(CONTROL_MAP)
-            .ok_or_else(|| SourceError::Missing { kind: "array", name: CONTROL_MAP.to_owned() })?;
-        let failed = |source| SourceError::Map { map: CONTROL_MAP, source: Box::new(source) };
-        let mut control = Array::<_, Plain<Control>>::try_from(map).map_err(failed)?;
-        control.set(0, Plain(Control { armed: u32::from(armed) }), 0).map_err(failed)
     }
 
     /// Calls in a site's table of open calls, counted one by one.

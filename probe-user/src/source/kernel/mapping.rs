@@ -1,4 +1,4 @@
-//! Arrays of the BPF side, shared read-only with the kernel.
+//! Arrays of the BPF side, shared with the kernel.
 
 use std::ffi::c_void;
 use std::marker::PhantomData;
@@ -19,7 +19,7 @@ pub(super) struct Mapping<T> {
     kind: PhantomData<T>,
 }
 
-// SAFETY: the mapping is only read, through atomics.
+// SAFETY: the mapping is only accessed through atomics.
 #[allow(unsafe_code, reason = "a raw pointer to memory that may be read from any thread")]
 unsafe impl<T> Send for Mapping<T> {}
 
@@ -32,7 +32,7 @@ impl<T: FromBytes> Mapping<T> {
     /// Map an array of `elements` elements of type `T`, made with `BPF_F_MMAPABLE`.
     pub(super) fn new(map: &MapData, elements: u32) -> Result<Self, SourceError> {
         let elements = elements as usize;
-        let (protection, flags) = (ProtFlags::READ, MapFlags::SHARED);
+        let (protection, flags) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED);
         // SAFETY: a new mapping at an address of the kernel's choice.
         #[allow(unsafe_code, reason = "mmap")]
         let start = unsafe {
@@ -58,6 +58,13 @@ impl<T: FromBytes> Mapping<T> {
     pub(super) fn count_first_words(&self) -> u64 {
         let used = |element: &&[AtomicU64]| element[0].load(Ordering::Relaxed) != 0;
         self.words().chunks_exact(Self::WORDS).filter(used).count() as u64
+    }
+
+    /// Write the first word of every element; it is the user's own to write.
+    pub(super) fn store_first_words(&self, value: u64) {
+        for element in self.words().chunks_exact(Self::WORDS) {
+            element[0].store(value, Ordering::Release);
+        }
     }
 
     fn words(&self) -> &[AtomicU64] {

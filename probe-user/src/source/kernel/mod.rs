@@ -107,7 +107,7 @@ impl KernelSource {
             Backend::Fsession => vec![Misses::default(); SITES.len()],
             Backend::Fentry | Backend::Kprobe => probes.misses()?,
         };
-        programs.arm(true)?;
+        reader.arm(true);
         let start_doubt = distance(&baseline, &probes.misses()?);
         Ok(Self { backend: config.backend, programs, probes, reader, baseline, start_doubt })
     }
@@ -136,7 +136,7 @@ impl KernelSource {
     /// Stop counting new calls, give open ones up to `grace` to return, read everything, detach.
     pub fn finish(mut self, grace: Duration) -> Result<Final, SourceError> {
         let before = self.probes.misses()?;
-        self.programs.arm(false)?;
+        self.reader.arm(false);
         let last = self.probes.misses()?;
         self.reader.drain(grace);
         let last = self.probes.detach(last)?;

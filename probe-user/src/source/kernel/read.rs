@@ -51,6 +51,13 @@ impl Reader {
         u32::try_from(self.blocks.elements()).unwrap_or(u32::MAX)
     }
 
+    /// Whether calls that begin from now on are counted. CPU by CPU: a call is counted or not, whole,
+    /// by what stood at its entry.
+    pub(super) fn arm(&self, armed: bool) {
+        const { assert!(std::mem::offset_of!(Block, armed) == 0) };
+        self.blocks.store_first_words(u64::from(armed));
+    }
+
     /// Add up all CPUs.
     pub(super) fn sample(&mut self, misses: &[Misses], baseline: &[Misses]) -> Sample {
         let at = now();
