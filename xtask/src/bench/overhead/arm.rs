@@ -134,7 +134,8 @@ impl Arm {
 pub(super) struct Binary {
     /// Whether it lets one choose the backend; one that does not has `kprobe` only.
     chooses: bool,
-    backends: Vec<&'static str>,
+    /// Names of our arms that its command line accepts.
+    arms: Vec<&'static str>,
 }
 
 impl Binary {
@@ -149,26 +150,20 @@ impl Binary {
         if !accepts(&[])? {
             bail!("{} record --help fails: it is no iovascope that records", path.display());
         }
-        let mut backends = Vec::new();
+        let mut arms = Vec::new();
         for arm in &ARMS {
-            if let Tool::Ours { backend, .. } = arm.tool
-                && !backends.contains(&backend)
-                && accepts(&["--backend", backend])?
+            if let Tool::Ours { backend, options } = arm.tool
+                && accepts(&[&["--backend", backend], options].concat())?
             {
-                backends.push(backend);
+                arms.push(arm.name);
             }
         }
-        let chooses = !backends.is_empty();
-        Ok(Self { chooses, backends: if chooses { backends } else { vec!["kprobe"] } })
+        let chooses = !arms.is_empty();
+        Ok(Self { chooses, arms: if chooses { arms } else { vec!["kprobe"] } })
     }
 
     fn offers(&self, arm: &Arm) -> bool {
-        match arm.tool {
-            Tool::Ours { backend, options } => {
-                self.backends.contains(&backend) && (self.chooses || options.is_empty())
-            }
-            _ => true,
-        }
+        !matches!(arm.tool, Tool::Ours { .. }) || self.arms.contains(&arm.name)
     }
 }
 
@@ -182,7 +177,7 @@ pub(super) fn choose(named: &[String], binary: &Binary) -> Result<(Vec<&'static 
         |arm: &&Arm| named.is_empty() || arm.name == NONE || named.iter().any(|name| name == arm.name);
     let (offered, missing): (Vec<_>, Vec<_>) = ARMS.iter().filter(wanted).partition(|arm| binary.offers(arm));
     if let (false, Some(arm)) = (named.is_empty(), missing.first()) {
-        bail!("this iovascope does not offer the arm {}: its `record` refuses the backend", arm.name);
+        bail!("this iovascope does not offer the arm {}: its `record` does not accept the options", arm.name);
     }
     Ok((offered, missing))
 }
@@ -194,8 +189,8 @@ mod tests {
     use super::*;
     use crate::workspace;
 
-    fn binary(backends: &[&'static str]) -> Binary {
-        Binary { chooses: backends.len() > 1, backends: backends.to_vec() }
+    fn binary(arms: &[&'static str]) -> Binary {
+        Binary { chooses: arms.len() > 1, arms: arms.to_vec() }
     }
 
     fn names(arms: &[&Arm]) -> Vec<&'static str> {

@@ -58,7 +58,7 @@ impl Boot {
         let mut share = OsString::from("bench=");
         share.push(&kit.folder);
         let mut lab = tool::this();
-        lab.args(["lab", "run", "--icount", "--no-build", "--mem", "1G", "--timeout", "300"]);
+        lab.args(["lab", "run", "--icount", "--no-build", "--mem", "1G"]);
         lab.arg("--out").arg(&self.out).arg("--share").arg(share);
         lab.args(["--", "sh", "-euc", &self.script(kit, loops)]);
         tool::logged(&mut lab, &self.out.join("log"))?;
