@@ -8,6 +8,27 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+/// A test for each backend out of a function that takes the backend's name: `NAME::fsession` and so on.
+macro_rules! by_every_backend {
+    ($($name:ident)*) => {$(
+        mod $name {
+            #[test]
+            fn fsession() {
+                super::$name("fsession");
+            }
+            #[test]
+            fn fentry() {
+                super::$name("fentry");
+            }
+            #[test]
+            fn kprobe() {
+                super::$name("kprobe");
+            }
+        }
+    )*};
+}
+pub(crate) use by_every_backend;
+
 /// Calls by command (or site) and outcome: `ok` or the errno's name.
 pub(crate) type Counts = BTreeMap<(String, String), u64>;
 
@@ -62,9 +83,16 @@ pub(crate) struct Recorded {
     pub(crate) recorder: u32,
 }
 
-/// Drive and record at once.
+/// Drive and record at once, by the backend that iovascope chooses.
 pub(crate) fn record_load(name: &str, load: &str) -> Recorded {
     record_load_with(name, &[], load)
+}
+
+/// Drive and record at once, by this backend; the recording is called `NAME-BACKEND`.
+pub(crate) fn record_load_by(backend: &str, name: &str, load: &str) -> Recorded {
+    let recorded = record_load_with(&format!("{name}-{backend}"), &["--backend", backend], load);
+    assert_eq!(recorded.report["header"]["backend"], backend);
+    recorded
 }
 
 /// The same with more options for the recorder.

@@ -1,5 +1,6 @@
 //! Linux 7.3 with iommufd, VFIO and no-IOMMU.
 
+mod backends;
 mod exactness;
 mod losses;
 mod privacy;
