@@ -81,7 +81,12 @@ pub(super) struct Facts {
 }
 
 impl Facts {
-    pub(super) fn gather(readings: &[Reading], repeats: usize, missing: &[&'static Arm]) -> Result<Self> {
+    pub(super) fn gather(
+        readings: &[Reading],
+        commit: String,
+        repeats: usize,
+        missing: &[&'static Arm],
+    ) -> Result<Self> {
         let first = readings.first().ok_or_else(|| anyhow!("nothing was measured"))?;
         let mut loads: Vec<f64> = readings.iter().filter_map(|reading| reading.load).collect();
         loads.sort_by(f64::total_cmp);
@@ -91,7 +96,7 @@ impl Facts {
             kernel: first.kernel.clone(),
             bpftrace: readings.iter().find_map(|reading| reading.version.clone()),
             qemu: version.lines().next().unwrap_or_default().to_owned(),
-            commit: commit(),
+            commit,
             repeats,
             missing: missing.iter().map(|arm| arm.name).collect(),
             load: load.ok_or_else(|| anyhow!("the workload driver was not measured"))?,
@@ -100,8 +105,8 @@ impl Facts {
     }
 }
 
-/// The tree's commit, where git knows it.
-fn commit() -> String {
+/// The tree's commit now, where git knows it.
+pub(super) fn commit() -> String {
     let git = |arguments: &[&str]| {
         tool::output(Command::new("git").args(arguments).current_dir(workspace::root())).ok()
     };

@@ -64,6 +64,8 @@ impl Overhead {
         let name = if self.quick { "overhead-quick" } else { "overhead" };
         let _lock = Cache::open()?.lock(&format!("bench-{name}"))?;
         let folder = empty(&workspace::root().join("out/bench").join(name))?;
+        // Before building: the tree may move on while guests run.
+        let commit = document::commit();
         let kit = self.kit(&folder)?;
         let (arms, missing) = arm::choose(&self.arms, &kit.binary)?;
         for arm in &missing {
@@ -76,7 +78,7 @@ impl Overhead {
         let results = gather(&arms, &readings, loops.len());
         results.check()?;
         ui::answer(results.tables());
-        let facts = Facts::gather(&readings, self.repeats(), &missing)?;
+        let facts = Facts::gather(&readings, commit, self.repeats(), &missing)?;
         if self.is_whole() {
             document::write(&results, &facts)?;
         }
