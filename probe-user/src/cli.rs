@@ -73,7 +73,7 @@ pub struct RecordArgs {
 pub enum BackendChoice {
     /// The best that works here
     Auto,
-    /// One trampoline program per function; it misses nothing and costs least (Linux 7.0, BTF)
+    /// One trampoline program per function: costs least (Linux 7.0, BTF)
     Fsession,
     /// A trampoline program each for entry and return (BTF)
     Fentry,

@@ -41,7 +41,9 @@ fn heading(text: &mut String, report: &Report) {
     line!(text, "recorded   {} for {took}", utc(header.started.realtime));
     line!(text, "backend    {}; pages of {}", header.backend, unit::bytes(header.page_size));
     for declined in &header.declined {
-        line!(text, "           not by {}: {}", declined.backend, declined.why);
+        // A verifier's words follow on lines of their own; JSON has them.
+        let why = declined.why.lines().next().unwrap_or_default();
+        line!(text, "           not by {}: {why}", declined.backend);
     }
     line!(text, "GET_PA     {}", header.abi);
     if let Some(why) = report.unclean {
