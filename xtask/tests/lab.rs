@@ -82,8 +82,9 @@ fn a_run_passes_status_streams_and_files_and_leaves_the_host_alone() {
         output.stdout.len(),
         first.len()
     );
+    // Before the guest runs, xtask itself may have to say that another cargo is at work.
     assert!(
-        output.stderr == second,
+        output.stderr.ends_with(&second),
         "stderr is not byte-exact: {} of {} bytes",
         output.stderr.len(),
         second.len()
