@@ -85,7 +85,9 @@ impl Machine<'_> {
 
     fn processor(&self, qemu: &mut Command) {
         let (accel, cpu) = match self.accel {
-            Accel::Tcg => ("tcg", "max"),
+            // One host thread for all CPUs: with one each, an oops was seen in the kernel's patching of its
+            // own code, which probes do at every attach.
+            Accel::Tcg => ("tcg,thread=single", "max"),
             Accel::Icount => ("tcg,thread=single", "max"),
             Accel::Kvm => ("kvm", "host"),
         };
