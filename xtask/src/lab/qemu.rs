@@ -87,8 +87,7 @@ impl Machine<'_> {
         let (accel, cpu) = match self.accel {
             // One host thread for all CPUs: with one each, an oops was seen in the kernel's patching of its
             // own code, which probes do at every attach.
-            Accel::Tcg => ("tcg,thread=single", "max"),
-            Accel::Icount => ("tcg,thread=single", "max"),
+            Accel::Tcg | Accel::Icount => ("tcg,thread=single", "max"),
             Accel::Kvm => ("kvm", "host"),
         };
         qemu.args(["-machine", "q35", "-accel", accel, "-cpu", cpu]);
