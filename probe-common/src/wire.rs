@@ -4,11 +4,11 @@
 //! with preemption off. Trampoline programs may be preempted, but not migrated; while one is, the
 //! kernel refuses to run the same program on that CPU and counts a recursion miss
 //! (`__bpf_prog_enter_recur`, kernel/bpf/trampoline.c, Linux 7.3), and no word of a block is written
-//! by two programs. User space maps the blocks read-only and adds them up.
+//! by two programs. User space maps the blocks, adds them up, and writes [`Block::armed`] alone.
 //!
 //! Buckets are 32 bits wide to halve the size of a block. Readers take wrapping differences: exact
-//! as long as one bucket counts fewer than 2^32 calls between two samples. Counts and sums are 64
-//! bits wide.
+//! as long as one bucket counts fewer than 2^32 calls between two samples. Sums are 64 bits
+//! wide.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -42,7 +42,7 @@ pub const SCAN_CLASSES: usize = 16;
 pub const ERRNO_SLOTS: usize = 576;
 
 /// What became of the calls of one site. Fates of armed calls:
-/// `entered = exited + unstored + superseded + (entries left in the open map)`.
+/// `entered = exited + unstored + superseded + (slots left in the table of open calls)`.
 #[derive(Debug, Clone, Copy, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Flow {
@@ -52,7 +52,7 @@ pub struct Flow {
     pub exited: u64,
     /// Returns without an entry: the call began before arming, or its entry was missed or not stored.
     pub unmatched: u64,
-    /// Entries that found no room in the open map.
+    /// Entries that found no slot in the table of open calls, or whose arguments could not be read.
     pub unstored: u64,
     /// Entries that found an older open call of the same thread: its return was lost.
     pub superseded: u64,

@@ -8,7 +8,7 @@ use aya_ebpf::EbpfContext;
 use aya_log_ebpf::trace;
 use probe_common::dist::Distribution as _;
 use probe_common::site::SiteId;
-use probe_common::wire::{Block, Stop, errno_slot, scan_class};
+use probe_common::wire::{Block, GetPhysOpen, Stop, errno_slot, scan_class};
 
 use crate::maps::{self, near};
 
@@ -27,6 +27,14 @@ pub struct Scan {
     pub paddr: u64,
     /// The run fills what `*length` was before the call.
     pub is_filled: bool,
+}
+
+impl Scan {
+    /// What a call from the table of open calls found.
+    #[inline(always)]
+    pub fn of_open(open: &GetPhysOpen, run: u64, paddr: u64) -> Self {
+        Self { shift: maps::page_shift(), offset: open.offset, run, paddr, is_filled: run == open.cap }
+    }
 }
 
 /// Count a call that returned; `scan` looks at the outputs, and is asked only where they mean

@@ -23,11 +23,14 @@ pub fn now() -> u64 {
 #[inline(always)]
 pub fn begin<T: Open>(flow: usize, calls: &Array<T>, open: impl FnOnce(u64) -> Option<T>) {
     let Some(block) = maps::armed_block() else { return };
-    let thread = bpf_get_current_pid_tgid();
-    let Some(open) = open(thread) else { return };
     // SAFETY: in the current CPU's block; the words written here are written by this program alone.
     let flow = unsafe { &mut (*block).flow[flow] };
     flow.entered += 1;
+    let thread = bpf_get_current_pid_tgid();
+    let Some(open) = open(thread) else {
+        flow.unstored += 1;
+        return;
+    };
     let slot = match open::claim(calls, thread) {
         Claim::Fresh(slot) => slot,
         Claim::Stale(slot) => {

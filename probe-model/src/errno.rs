@@ -138,12 +138,6 @@ const NAMES: [(u32, &str); 134] = [
     (524, "ENOTSUPP"),
 ];
 
-/// The errno that the dispatch returns for an ioctl that nobody defines; the caller sees `ENOTTY`
-/// (`vfs_ioctl` in fs/ioctl.c, Linux 7.3).
-pub const ENOIOCTLCMD: u32 = 515;
-/// The errno that the caller sees in place of [`ENOIOCTLCMD`].
-pub const ENOTTY: u32 = 25;
-
 /// The symbolic name; `OTHER` for 0, which gathers errnos that were not kept apart.
 pub fn name(errno: u32) -> String {
     match NAMES.binary_search_by_key(&errno, |&(number, _)| number) {

@@ -29,7 +29,7 @@ pub struct Flow {
     /// Returns without an entry: the call began before the recording, or its entry was missed or not
     /// stored.
     pub unmatched: u64,
-    /// Entries that found no room in the table of open calls.
+    /// Entries that found no slot in the table of open calls, or whose arguments could not be read.
     pub unstored: u64,
     /// Entries that found an older open call of the same thread: its return was lost.
     pub superseded: u64,

@@ -96,11 +96,6 @@ impl Scans {
         merged(self.ok.values())
     }
 
-    /// Run lengths, whatever the stop.
-    pub fn all_runs(&self) -> Option<Histogram> {
-        merged(self.runs.values())
-    }
-
     fn since(&self, older: &Self) -> Self {
         Self {
             ok: histograms_since(&self.ok, &older.ok),

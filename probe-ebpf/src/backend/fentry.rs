@@ -50,13 +50,7 @@ pub fn get_phys_fexit(ctx: FExitContext) -> u32 {
     if let Some((block, open, duration)) = span::end(get_phys::FLOW, &GET_PHYS_OPEN, now) {
         let scan = || {
             let (run, paddr) = (kfunc::read(open.length), kfunc::read(open.paddr));
-            Some(Scan {
-                shift: maps::page_shift(),
-                offset: open.offset,
-                run,
-                paddr,
-                is_filled: run == open.cap,
-            })
+            Some(Scan::of_open(&open, run, paddr))
         };
         // The result follows the 4 arguments. Widened at once: the verifier follows bounds through
         // 64-bit registers.

@@ -39,7 +39,7 @@ pub fn get_phys_entry(ctx: ProbeContext) -> u32 {
             entered_at: 0,
             paddr: ctx.arg(2)?,
             length,
-            cap: read(length).unwrap_or(0),
+            cap: read(length)?,
             offset: get_phys::offset_of(ctx.arg(1)?, maps::page_shift()),
         })
     });
@@ -52,13 +52,7 @@ pub fn get_phys_return(ctx: RetProbeContext) -> u32 {
     if let Some((block, open, duration)) = span::end(get_phys::FLOW, &GET_PHYS_OPEN, now) {
         let scan = || {
             let (run, paddr) = (read(open.length)?, read(open.paddr)?);
-            Some(Scan {
-                shift: maps::page_shift(),
-                offset: open.offset,
-                run,
-                paddr,
-                is_filled: run == open.cap,
-            })
+            Some(Scan::of_open(&open, run, paddr))
         };
         // Widened at once: the verifier follows bounds through 64-bit registers.
         let result = i64::from(ctx.ret::<i32>());

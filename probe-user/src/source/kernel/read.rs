@@ -1,4 +1,4 @@
-//! The only bytes-to-types code: the counters of all CPUs, mapped read-only, added up to a sample.
+//! The only bytes-to-types code: the counters of all CPUs, mapped, added up to a sample.
 //!
 //! Buckets are 32 bits wide in the kernel and wrap; the reader keeps 64-bit totals by adding up
 //! differences. Counters are read word by word while programs run, so a call that ends during the
