@@ -6,13 +6,20 @@
 //! * [`window::Window`]: the difference of two samples; every number shown or exported comes from one
 //! * [`histogram::Histogram`]: exact count, sum and extremes, and HdrHistogram's buckets
 //! * [`loss::Balance`]: what became of every call of a site, with every loss by its cause
+//! * [`attribution`]: whose calls; [`lock`]: where calls waited; [`call`]: single calls
+//! * [`canary`]: whether the probes were alive; [`cost`]: what they cost
 //! * [`unit`], [`errno`]: numbers as people read them
 
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+pub mod attribution;
+pub mod call;
+pub mod canary;
+pub mod cost;
 pub mod errno;
 pub mod histogram;
+pub mod lock;
 pub mod loss;
 pub mod sample;
 pub mod unit;

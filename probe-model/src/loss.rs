@@ -19,7 +19,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Fates of the calls of one site, cumulative. The first eight are `probe_common::wire::Flow`.
+/// Fates of the calls of one site, cumulative. The first nine come from `probe_common::wire::Flow`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Flow {
     /// Calls whose entry program ran.
@@ -40,6 +40,9 @@ pub struct Flow {
     /// Of `unmatched`: returns of calls whose entry the kernel did not show to the program of a session.
     #[serde(default)]
     pub unseen: u64,
+    /// Of `exited`: calls of the recorder's own (see [`crate::canary`]), in no distribution.
+    #[serde(default)]
+    pub canary: u64,
     /// Calls that the kernel did not show to the entry program: the entry kprobe's own miss counter
     /// (`bpf_link_info.perf_event.kprobe.missed`) and the program's recursion misses.
     pub entry_missed: u64,
@@ -94,7 +97,7 @@ impl Cause {
 /// The balance of one site.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Balance {
-    /// Calls that began: entries seen and entries that the kernel says we missed.
+    /// Calls that began: entries seen and entries that the kernel says we missed, less the canaries.
     pub calls: u64,
     /// Calls in the distributions.
     pub measured: u64,
@@ -155,8 +158,9 @@ impl Flow {
         ];
         let waiting = self.due() - i128::from(pool) - i128::from(recursion);
         Balance {
-            calls: self.entered + self.entry_missed + self.unseen + both + hidden,
-            measured: self.exited.saturating_sub(self.backwards + self.unread),
+            calls: (self.entered + self.entry_missed + self.unseen + both + hidden)
+                .saturating_sub(self.canary),
+            measured: self.exited.saturating_sub(self.backwards + self.unread + self.canary),
             lost: lost.into_iter().filter(|&(_, count)| count > 0).collect(),
             in_flight: u64::try_from(waiting).unwrap_or(0) + hidden,
             unmatched: self.unmatched,
@@ -204,6 +208,7 @@ impl Flow {
             backwards: combine(self.backwards, other.backwards),
             unread: combine(self.unread, other.unread),
             unseen: combine(self.unseen, other.unseen),
+            canary: combine(self.canary, other.canary),
             entry_missed: combine(self.entry_missed, other.entry_missed),
             return_missed: combine(self.return_missed, other.return_missed),
             return_recursion: combine(self.return_recursion, other.return_recursion),
@@ -239,6 +244,14 @@ mod tests {
         let flow = Flow { entered: 20_000, exited: 20_000, ..Flow::default() };
         let balance = flow.balance();
         assert!(balance.is_complete() && !balance.is_biased());
+        assert_eq!((balance.calls, balance.measured), (20_000, 20_000));
+    }
+
+    #[test]
+    fn canaries_are_no_calls() {
+        let flow = Flow { entered: 20_010, exited: 20_010, canary: 10, ..Flow::default() };
+        let balance = flow.balance();
+        assert!(balance.is_complete());
         assert_eq!((balance.calls, balance.measured), (20_000, 20_000));
     }
 

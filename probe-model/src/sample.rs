@@ -4,7 +4,12 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::attribution::Row;
+use crate::call::Taken;
+use crate::canary::Canary;
+use crate::cost::ProgramCost;
 use crate::histogram::Histogram;
+use crate::lock::Locks;
 use crate::loss::Flow;
 
 /// When a sample was taken.
@@ -34,6 +39,21 @@ pub struct Counters {
     pub get_phys: Option<Scans>,
     /// Fates of the calls by site name.
     pub flow: BTreeMap<String, Flow>,
+    /// Whose calls, by slot of the kernel's table; only rows with calls.
+    #[serde(default)]
+    pub attribution: BTreeMap<u32, Row>,
+    /// The recorder's own heartbeat, which is in no other figure.
+    #[serde(default)]
+    pub canary: Canary,
+    /// Lock waits; only where they were asked for.
+    #[serde(default)]
+    pub locks: Option<Locks>,
+    /// Run time of our BPF programs by name; only where it was asked for.
+    #[serde(default)]
+    pub programs: BTreeMap<String, ProgramCost>,
+    /// Calls taken for single records.
+    #[serde(default)]
+    pub taken: Taken,
 }
 
 /// Calls of one command.
@@ -60,7 +80,7 @@ pub struct Scans {
     /// Sum of the scan lengths: the pages that the returned runs touch. A scan that stopped at a
     /// discontiguity looked at one page more.
     pub pages: u64,
-    /// Run lengths in bytes by stop (`cap`, `short`, `unmapped`).
+    /// Run lengths in bytes by stop (`probe_common::wire::Stop` names).
     pub runs: BTreeMap<String, Histogram>,
 }
 
@@ -139,7 +159,25 @@ impl Counters {
                 (site.clone(), flow.since(&older.flow.get(site).copied().unwrap_or_default()))
             })
             .collect();
-        Self { dispatch, get_phys: get_phys.filter(|scans| scans.count() > 0), flow }
+        Self {
+            dispatch,
+            get_phys: get_phys.filter(|scans| scans.count() > 0),
+            flow,
+            attribution: rows_since(&self.attribution, &older.attribution),
+            canary: self.canary.since(&older.canary),
+            locks: match (&self.locks, &older.locks) {
+                (Some(locks), Some(before)) => Some(locks.since(before)),
+                (locks, _) => locks.clone(),
+            },
+            programs: self
+                .programs
+                .iter()
+                .map(|(name, cost)| {
+                    (name.clone(), cost.since(&older.programs.get(name).copied().unwrap_or_default()))
+                })
+                .collect(),
+            taken: self.taken.since(&older.taken),
+        }
     }
 
     /// Add what the same counters counted next, as [`Counters::since`] gave it.
@@ -158,7 +196,31 @@ impl Counters {
         for (site, flow) in &other.flow {
             self.flow.entry(site.clone()).or_default().append(flow);
         }
+        for (&slot, row) in &other.attribution {
+            match self.attribution.get_mut(&slot) {
+                Some(ours) => ours.append(row),
+                None => drop(self.attribution.insert(slot, row.clone())),
+            }
+        }
+        self.canary.append(&other.canary);
+        match (&mut self.locks, &other.locks) {
+            (Some(ours), Some(theirs)) => ours.append(theirs),
+            (ours @ None, theirs) => ours.clone_from(theirs),
+            (Some(_), None) => {}
+        }
+        for (name, cost) in &other.programs {
+            self.programs.entry(name.clone()).or_default().append(cost);
+        }
+        self.taken.append(&other.taken);
     }
+}
+
+fn rows_since(newer: &BTreeMap<u32, Row>, older: &BTreeMap<u32, Row>) -> BTreeMap<u32, Row> {
+    newer
+        .iter()
+        .map(|(&slot, row)| (slot, older.get(&slot).map_or_else(|| row.clone(), |before| row.since(before))))
+        .filter(|(_, row)| !row.is_empty())
+        .collect()
 }
 
 fn merged<'a>(mut histograms: impl Iterator<Item = &'a Histogram>) -> Option<Histogram> {
@@ -167,7 +229,7 @@ fn merged<'a>(mut histograms: impl Iterator<Item = &'a Histogram>) -> Option<His
     Some(all)
 }
 
-fn histograms_since<K: Ord + Clone>(
+pub(crate) fn histograms_since<K: Ord + Clone>(
     newer: &BTreeMap<K, Histogram>,
     older: &BTreeMap<K, Histogram>,
 ) -> BTreeMap<K, Histogram> {
@@ -181,7 +243,10 @@ fn histograms_since<K: Ord + Clone>(
         .collect()
 }
 
-fn append_histograms<K: Ord + Clone>(ours: &mut BTreeMap<K, Histogram>, theirs: &BTreeMap<K, Histogram>) {
+pub(crate) fn append_histograms<K: Ord + Clone>(
+    ours: &mut BTreeMap<K, Histogram>,
+    theirs: &BTreeMap<K, Histogram>,
+) {
     for (key, histogram) in theirs {
         match ours.get_mut(key) {
             Some(known) => known.append(histogram),

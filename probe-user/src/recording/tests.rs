@@ -37,6 +37,7 @@ fn sample(calls: u64) -> Sample {
             dispatch: [("IOAS_MAP".into(), Calls { ok, failed, errors: BTreeMap::new() })].into(),
             get_phys: None,
             flow: [("dispatch".into(), Flow { entered: calls, exited: calls, ..Flow::default() })].into(),
+            ..Counters::default()
         },
     }
 }

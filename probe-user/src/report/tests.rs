@@ -49,6 +49,7 @@ fn recording(flow: Flow) -> Recording {
                 ("get_phys".to_owned(), flow),
             ]
             .into(),
+            ..Counters::default()
         },
     };
     let header = Header {
@@ -99,6 +100,7 @@ const COMPLETE: Flow = Flow {
     backwards: 0,
     unread: 0,
     unseen: 0,
+    canary: 0,
     entry_missed: 0,
     return_missed: 0,
     return_recursion: 0,

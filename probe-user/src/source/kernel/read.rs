@@ -67,7 +67,7 @@ impl Reader {
         let mut histograms = self.add_up(&parts).into_iter();
         let (dispatch, get_phys) = name_all(&mut histograms, &blocks);
         let flow = flows(&blocks, misses, baseline);
-        Sample { at, counters: Counters { dispatch, get_phys, flow } }
+        Sample { at, counters: Counters { dispatch, get_phys, flow, ..Counters::default() } }
     }
 
     /// Wait until no counted call is open, at most `grace`.
