@@ -27,7 +27,7 @@ impl ProgramCost {
 }
 
 /// What the probes add to one GET_PA on this machine, measured with calls of the recorder's own before
-/// and after attaching: GET_PAs that pass both sites and fail with ENOENT. All in ns; the smallest of
+/// and after attaching: calls of GET_PA that pass both sites and fail with ENOENT. All in ns; the smallest of
 /// many averages, so that other work on the machine shows as little as it can.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Calibration {
