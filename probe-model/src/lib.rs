@@ -8,6 +8,8 @@
 //! * [`loss::Balance`]: what became of every call of a site, with every loss by its cause
 //! * [`attribution`]: whose calls; [`lock`]: where calls waited; [`call`]: single calls
 //! * [`canary`]: whether the probes were alive; [`cost`]: what they cost
+//! * [`series`]: every distribution of a window by name; [`figures`]: its percentiles
+//! * [`origin`]: what was recorded, where, how
 //! * [`unit`], [`errno`]: numbers as people read them
 
 #![forbid(unsafe_code)]
@@ -18,9 +20,12 @@ pub mod call;
 pub mod canary;
 pub mod cost;
 pub mod errno;
+pub mod figures;
 pub mod histogram;
 pub mod lock;
 pub mod loss;
+pub mod origin;
 pub mod sample;
+pub mod series;
 pub mod unit;
 pub mod window;

@@ -8,12 +8,12 @@ mod text;
 use std::collections::BTreeMap;
 
 use probe_model::errno;
-use probe_model::histogram::{Histogram, Quantile};
+use probe_model::figures::{Figures, scan_lengths};
+use probe_model::histogram::Histogram;
 use probe_model::loss::{Balance, Cause, Flow};
+use probe_model::origin::{End, Header, Recording};
 use probe_model::sample::{Calls, Scans};
 use serde::Serialize;
-
-use crate::recording::{End, Header, Recording};
 
 pub use text::write as write_text;
 
@@ -40,23 +40,6 @@ pub struct Report {
     pub balance: BTreeMap<String, BalanceReport>,
     /// Every call of every site is in the figures.
     pub complete: bool,
-}
-
-/// A distribution in figures. A percentile is a bound, at most `relative_error` from the true value:
-/// latencies are rounded up and lengths down, so neither flatters.
-#[derive(Debug, Serialize)]
-pub struct Figures {
-    pub count: u64,
-    pub sum: u64,
-    pub min: Option<u64>,
-    pub p50: Option<u64>,
-    pub p90: Option<u64>,
-    pub p99: Option<u64>,
-    pub p999: Option<u64>,
-    pub max: Option<u64>,
-    /// Values beyond the range of the buckets: a percentile among them is a lower bound.
-    pub saturated: u64,
-    pub relative_error: f64,
 }
 
 /// Calls of one command: latencies in ns.
@@ -110,43 +93,13 @@ pub struct BalanceReport {
     pub flow: Flow,
 }
 
-impl Figures {
-    /// Percentiles of what should be small: upper bounds.
-    fn of_latency(histogram: &Histogram) -> Self {
-        Self::of(histogram, Quantile::upper)
-    }
-
-    /// Percentiles of what should be large: lower bounds, exact for whole pages up to 255 of them.
-    fn of_length(histogram: &Histogram) -> Self {
-        Self::of(histogram, Quantile::lower)
-    }
-
-    fn of(histogram: &Histogram, bound: fn(Quantile) -> Option<u64>) -> Self {
-        let quantile = |q| bound(histogram.quantile(q));
-        Self {
-            count: histogram.count,
-            sum: histogram.sum,
-            min: histogram.min,
-            p50: quantile(0.5),
-            p90: quantile(0.9),
-            p99: quantile(0.99),
-            p999: quantile(0.999),
-            max: bound(histogram.largest()),
-            saturated: histogram.saturated,
-            relative_error: histogram.relative_error(),
-        }
-    }
-}
-
 impl Report {
     /// Sum up a recording.
     pub fn of(recording: Recording) -> Self {
         let counters = &recording.window.counters;
         let balance: BTreeMap<_, _> =
             counters.flow.iter().map(|(site, flow)| (site.clone(), balance(*flow))).collect();
-        let complete = recording.unclean.is_none()
-            && open_calls_agree(&recording)
-            && balance.values().all(|balance| balance.complete);
+        let complete = recording.is_complete();
         Self {
             format: FORMAT,
             duration: u64::try_from(recording.window.duration().as_nanos()).unwrap_or(u64::MAX),
@@ -162,19 +115,6 @@ impl Report {
     }
 }
 
-/// The open calls that the end counted one by one are those that the counters leave open; fsession has
-/// no table to count.
-fn open_calls_agree(recording: &Recording) -> bool {
-    let Some(end) = &recording.end else { return false };
-    end.doubt == 0
-        && recording
-            .window
-            .counters
-            .flow
-            .iter()
-            .all(|(site, flow)| end.open_calls.get(site).is_none_or(|&open| i128::from(open) == flow.open()))
-}
-
 fn calls_of(calls: &Calls) -> CallsReport {
     CallsReport {
         calls: calls.count(),
@@ -185,12 +125,9 @@ fn calls_of(calls: &Calls) -> CallsReport {
 }
 
 fn scans_of(scans: &Scans) -> ScansReport {
-    let last = scans.ok.keys().last().copied();
-    let longest = u32::try_from(probe_common::wire::SCAN_CLASSES - 1).ok();
-    let class = |(&class, histogram): (&u32, &Histogram)| ScanLength {
-        from: 1 << class,
-        to: (last != Some(class) || longest != Some(class)).then(|| (2 << class) - 1),
-        latency: Figures::of_latency(histogram),
+    let class = |(&class, histogram): (&u32, &Histogram)| {
+        let (from, to) = scan_lengths(class);
+        ScanLength { from, to, latency: Figures::of_latency(histogram) }
     };
     ScansReport {
         calls: scans.count(),

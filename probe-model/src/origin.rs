@@ -1,0 +1,212 @@
+//! Where numbers come from: what was recorded, on which machine, how, and how it ended.
+//!
+//! What a reader needs to understand counters, and nothing that could identify memory: no address, no
+//! kernel pointer, no IOVA.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::sample::Instant;
+use crate::window::Window;
+
+/// What was recorded, where, how.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Header {
+    /// Format of the recording.
+    pub format: u32,
+    /// What a reader must know beyond the format to read on; a reader refuses a name that it does not know.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub requires: Vec<String>,
+    /// Version of iovascope that counted.
+    pub tool: String,
+    /// Kernel release, as `uname -r`.
+    pub kernel: String,
+    /// Machine, as `uname -m`.
+    pub machine: String,
+    /// GET_PA's ABI, as the canary found it.
+    pub abi: String,
+    /// Whether the length argument is a cap; where not, no scan stops at `cap`.
+    pub length_is_cap: bool,
+    /// How programs were attached.
+    pub backend: String,
+    /// Better backends that were not taken, best first; only where the choice was ours.
+    #[serde(default)]
+    pub declined: Vec<Declined>,
+    /// The kernel's page size in bytes: the step of a scan.
+    pub page_size: u64,
+    /// Possible CPUs.
+    pub cpus: u32,
+    /// Kernel function by site name.
+    pub sites: BTreeMap<String, String>,
+    /// When counting began.
+    pub started: Instant,
+    /// Time between two samples as asked for, ns; 0 where it is not known.
+    #[serde(default)]
+    pub interval: u64,
+    /// The user's own words about the recording (`--tag KEY=VALUE`).
+    #[serde(default)]
+    pub tags: BTreeMap<String, String>,
+    /// The machine.
+    #[serde(default)]
+    pub host: Host,
+}
+
+/// Facts of the machine that latencies depend on.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Host {
+    /// `/proc/sys/kernel/random/boot_id`: monotonic instants of one boot can be compared.
+    pub boot_id: Option<String>,
+    /// Model name of the first CPU.
+    pub cpu: Option<String>,
+    /// Clock source of the kernel when counting began.
+    pub clocksource: Option<String>,
+    /// Memory of the machine in bytes.
+    pub memory: Option<u64>,
+    /// NUMA nodes that are online.
+    pub numa_nodes: Option<u32>,
+}
+
+/// A backend that was not taken.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Declined {
+    /// Its name.
+    pub backend: String,
+    /// Why not, for people.
+    pub why: String,
+}
+
+/// A window frame of a recording: what was counted since the one before, or since counting began.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Delta {
+    /// Where the window ends.
+    pub to: Instant,
+    /// What was counted.
+    pub counters: crate::sample::Counters,
+}
+
+/// Something that the user or the recorder marked in time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mark {
+    /// When.
+    pub at: Instant,
+    /// What, for people.
+    pub text: String,
+}
+
+/// The same instant by three clocks: what suspends and steps of the wall clock did to a recording.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Anchor {
+    /// The clock of latencies, and the wall clock.
+    pub at: Instant,
+    /// `CLOCK_BOOTTIME`, ns: monotonic and the time in suspend.
+    pub boottime: u64,
+}
+
+/// The last frame of a recording that ended in order.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct End {
+    /// Why it ended.
+    pub reason: EndReason,
+    /// Calls found in each site's table of open calls after the probes were detached; empty for a
+    /// backend without such tables.
+    pub open_calls: BTreeMap<String, u64>,
+    /// By how much the losses may be off, because misses fell into the moment of arming or disarming.
+    pub doubt: u64,
+}
+
+/// Why a recording ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EndReason {
+    /// The duration was over.
+    Duration,
+    /// The command ended.
+    Command,
+    /// A signal asked for it.
+    Signal,
+}
+
+/// A recording, read to its end.
+#[derive(Debug, Clone)]
+pub struct Recording {
+    /// What was recorded, where, how.
+    pub header: Header,
+    /// All of it as one window, or the part that was asked for.
+    pub window: Window,
+    /// How many windows that has.
+    pub windows: u64,
+    /// How it ended; `None` when it was cut off.
+    pub end: Option<End>,
+    /// Why it is only a prefix of what was recorded.
+    pub unclean: Option<&'static str>,
+    /// Optional frames of kinds that this version does not know.
+    pub skipped: u64,
+    /// Marks, in order; only the first [`MOST_MARKS`].
+    pub marks: Vec<Mark>,
+    /// The first and the last clock anchor.
+    pub anchors: Vec<Anchor>,
+}
+
+/// More marks than this are counted as skipped: a reader's memory has a bound.
+pub const MOST_MARKS: usize = 1024;
+
+impl Recording {
+    /// Every call of every site is in the figures, and the recording is whole.
+    pub fn is_complete(&self) -> bool {
+        self.unclean.is_none()
+            && self.open_calls_agree()
+            && self.window.counters.flow.values().all(|flow| flow.balance().is_complete())
+    }
+
+    /// The open calls that the end counted one by one are those that the counters leave open; fsession
+    /// has no table to count.
+    fn open_calls_agree(&self) -> bool {
+        let Some(end) = &self.end else { return false };
+        let flows = &self.window.counters.flow;
+        end.doubt == 0
+            && flows.iter().all(|(site, flow)| {
+                end.open_calls.get(site).is_none_or(|&open| i128::from(open) == flow.open())
+            })
+    }
+
+    /// Time that the machine slept while this was recorded, ns: the difference of two clocks between
+    /// the first and the last anchor.
+    pub fn suspended(&self) -> u64 {
+        self.clocks(|anchor| anchor.boottime).max(0).unsigned_abs().try_into().unwrap_or(u64::MAX)
+    }
+
+    /// By how much the wall clock was stepped, ns: suspend not counted.
+    pub fn stepped(&self) -> i128 {
+        self.clocks(|anchor| anchor.at.realtime) - self.clocks(|anchor| anchor.boottime)
+    }
+
+    /// How much more a clock moved than the monotonic one, between the first and the last anchor.
+    fn clocks(&self, clock: fn(&Anchor) -> u64) -> i128 {
+        let (Some(first), Some(last)) = (self.anchors.first(), self.anchors.last()) else { return 0 };
+        let moved = |read: &dyn Fn(&Anchor) -> u64| i128::from(read(last)) - i128::from(read(first));
+        moved(&clock) - moved(&|anchor| anchor.at.monotonic)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample::Sample;
+
+    #[test]
+    fn suspend_and_steps_are_told_apart() {
+        let anchor = |monotonic, realtime, boottime| Anchor { at: Instant { monotonic, realtime }, boottime };
+        let recording = Recording {
+            header: Header::default(),
+            window: Window::between(&Sample::default(), &Sample::default()),
+            windows: 0,
+            end: None,
+            unclean: None,
+            skipped: 0,
+            marks: Vec::new(),
+            anchors: vec![anchor(100, 5_000, 1_000), anchor(200, 5_400, 1_150)],
+        };
+        assert_eq!((recording.suspended(), recording.stepped()), (50, 250));
+    }
+}
