@@ -192,7 +192,17 @@ impl Histogram {
         self.sum = self.sum.wrapping_add(other.sum);
         self.saturated = self.saturated.wrapping_add(other.saturated);
         for (&index, &count) in &other.buckets {
-            *self.buckets.entry(index).or_default() += count;
+            // The same scheme but for counters from outside, of which anything may be claimed.
+            let index = if (other.g, other.bits) == (self.g, self.bits) {
+                index as usize
+            } else {
+                self.scheme().index(other.scheme().lowest(index as usize))
+            };
+            if index < self.scheme().len() {
+                *self.buckets.entry(u32::try_from(index).unwrap_or(u32::MAX)).or_default() += count;
+            } else {
+                self.saturated += count;
+            }
         }
     }
 
@@ -255,6 +265,14 @@ mod tests {
         let window = newer.since(&older);
         assert_eq!((window.min, window.max), (Some(5), None));
         assert_eq!(window.largest(), Quantile::Within(600, 603));
+    }
+
+    #[test]
+    fn other_schemes_are_counted_where_their_values_belong() {
+        let mut coarse = filled(LATENCY_FAILED, &[1000]);
+        coarse.merge(&filled(RUN, &[1000, 1 << 40]));
+        assert_eq!((coarse.count, coarse.saturated), (3, 1));
+        assert_eq!(coarse.quantile(0.5), Quantile::Within(1000, 1023));
     }
 
     proptest! {

@@ -9,7 +9,7 @@
 //! * [`attribution`]: whose calls; [`lock`]: where calls waited; [`call`]: single calls
 //! * [`canary`]: whether the probes were alive; [`cost`]: what they cost
 //! * [`series`]: every distribution of a window by name; [`figures`]: its percentiles
-//! * [`origin`]: what was recorded, where, how
+//! * [`origin`]: what was recorded, where, how; [`check`]: whether counters from outside can be true
 //! * [`unit`], [`errno`]: numbers as people read them
 
 #![forbid(unsafe_code)]
@@ -18,6 +18,7 @@
 pub mod attribution;
 pub mod call;
 pub mod canary;
+pub mod check;
 pub mod cost;
 pub mod errno;
 pub mod figures;

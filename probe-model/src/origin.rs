@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::canary::Pulse;
 use crate::sample::Instant;
 use crate::window::Window;
 
@@ -156,6 +157,7 @@ impl Recording {
     pub fn is_complete(&self) -> bool {
         self.unclean.is_none()
             && self.open_calls_agree()
+            && self.window.counters.canary.pulse() != Pulse::Dark
             && self.window.counters.flow.values().all(|flow| flow.balance().is_complete())
     }
 

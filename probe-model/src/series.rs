@@ -56,11 +56,11 @@ pub struct Series<'a> {
 }
 
 /// Every distribution of `counters` that has values, in one fixed order.
-pub fn of(counters: &Counters) -> Vec<Series<'_>> {
+pub fn of<'a>(counters: &'a Counters) -> Vec<Series<'a>> {
     let mut all = Vec::new();
-    let mut add = |name: String, unit, histogram: Cow<'_, Histogram>| {
+    let mut add = |name, unit, histogram: Cow<'a, Histogram>| {
         if !histogram.is_empty() {
-            all.push(Series { name, unit, histogram: Cow::Owned(histogram.into_owned()) });
+            all.push(Series { name, unit, histogram });
         }
     };
     for (command, calls) in &counters.dispatch {
@@ -78,6 +78,14 @@ pub fn of(counters: &Counters) -> Vec<Series<'_>> {
         add("get_phys.failed".to_owned(), Unit::Nanos, Cow::Borrowed(&scans.failed));
         for (stop, runs) in &scans.runs {
             add(format!("run.{}", word(stop)), Unit::Bytes, Cow::Borrowed(runs));
+        }
+    }
+    if let Some(locks) = &counters.locks {
+        for (part, histogram) in &locks.get_phys {
+            add(format!("lock.get_phys.{}", word(part)), Unit::Nanos, Cow::Borrowed(histogram));
+        }
+        for (command, histogram) in &locks.commands {
+            add(format!("lock.dispatch.{}", word(command)), Unit::Nanos, Cow::Borrowed(histogram));
         }
     }
     all

@@ -51,6 +51,10 @@ pub struct RecordArgs {
     /// Time to record, such as 500ms, 5s or 2m [default: until the command ends or a signal comes]
     #[arg(short, long, value_name = "TIME", value_parser = parse_duration, env = "IOVASCOPE_RECORD_DURATION")]
     pub duration: Option<Duration>,
+    /// A word of yours to keep with the recording, such as host=a1 or kernel=patched; may be repeated
+    #[arg(long = "tag", value_name = "KEY=VALUE", value_parser = parse_tag, env = "IOVASCOPE_RECORD_TAGS",
+          value_delimiter = ',')]
+    pub tags: Vec<(String, String)>,
     /// How to attach; `auto` takes the first that works of fsession, fentry and kprobe
     #[arg(long, value_enum, value_name = "NAME", default_value = "auto", env = "IOVASCOPE_BACKEND")]
     pub backend: BackendChoice,
@@ -98,6 +102,19 @@ pub struct ReportArgs {
 pub enum ReportFormat {
     Text,
     Json,
+}
+
+/// A tag: the key is a name that any format can hold, the value is any short text without control characters.
+fn parse_tag(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or_else(|| format!("`{text}` is not KEY=VALUE"))?;
+    let name = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-' || c == '.';
+    if key.is_empty() || key.len() > 64 || !key.chars().all(name) {
+        return Err(format!("`{key}`: a tag's name has 1 to 64 letters, digits, `.`, `_` or `-`"));
+    }
+    if value.len() > 256 || value.chars().any(char::is_control) {
+        return Err(format!("the value of `{key}` has more than 256 bytes, or control characters"));
+    }
+    Ok((key.to_owned(), value.to_owned()))
 }
 
 /// Below a millisecond sampling would cost more than the probes.

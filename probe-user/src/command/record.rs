@@ -15,6 +15,7 @@ use crate::cli::RecordArgs;
 use crate::doctor::{self, Host};
 use crate::exit::Status;
 use crate::recording::{self, Declined, End, EndReason, Header, Writer};
+use crate::source::host;
 use crate::source::kernel::{Config, Final, KernelSource, LogLevel};
 use crate::workload::abi::{self, Abi};
 use crate::workload::iommufd::Iommufd;
@@ -53,7 +54,7 @@ async fn record(args: &RecordArgs, started: Started, abi: Abi) -> anyhow::Result
         tell_backend(&source, &declined);
     }
     let first = source.sample()?;
-    let header = header(&source, declined, abi, first.at);
+    let header = header(args, &source, declined, abi, first.at);
     let mut sink = Writer::begin(out, name.clone(), &header)?;
     let mut logs = source.logs()?;
     let mut child = spawn(&args.command)?;
@@ -175,6 +176,7 @@ fn create(path: &Path) -> anyhow::Result<(Box<dyn Write>, String)> {
 }
 
 fn header(
+    args: &RecordArgs,
     source: &KernelSource,
     declined: Vec<Declined>,
     abi: Abi,
@@ -198,6 +200,10 @@ fn header(
             .map(|site| (site.name.to_owned(), site.symbol.to_owned()))
             .collect(),
         started,
+        interval: u64::try_from(args.interval.as_nanos()).unwrap_or(u64::MAX),
+        tags: args.tags.iter().cloned().collect(),
+        host: host::facts(),
+        requires: Vec::new(),
     }
 }
 

@@ -7,7 +7,7 @@ use probe_model::histogram::Histogram;
 use probe_model::loss::Flow;
 use probe_model::sample::{Calls, Counters, Instant};
 
-use super::super::{Declined, EndReason, Writer};
+use super::super::{Declined, EndReason, Host, Writer};
 use super::*;
 
 fn header() -> Header {
@@ -24,6 +24,10 @@ fn header() -> Header {
         cpus: 2,
         sites: BTreeMap::from([("dispatch".into(), "iommufd_fops_ioctl".into())]),
         started: Instant { monotonic: 5, realtime: 7 },
+        interval: 1_000_000_000,
+        tags: BTreeMap::from([("kernel".into(), "patched".into())]),
+        host: Host { boot_id: Some("x".into()), ..Host::default() },
+        requires: Vec::new(),
     }
 }
 

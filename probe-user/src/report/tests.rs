@@ -53,7 +53,7 @@ fn recording(flow: Flow) -> Recording {
         },
     };
     let header = Header {
-        format: 1,
+        format: 2,
         tool: "0.1.0".into(),
         kernel: "7.3.4".into(),
         machine: "x86_64".into(),
@@ -65,6 +65,7 @@ fn recording(flow: Flow) -> Recording {
         cpus: 2,
         sites: BTreeMap::new(),
         started,
+        ..Header::default()
     };
     let open = u64::try_from(flow.open()).unwrap();
     Recording {
@@ -78,6 +79,8 @@ fn recording(flow: Flow) -> Recording {
         }),
         unclean: None,
         skipped: 0,
+        marks: Vec::new(),
+        anchors: Vec::new(),
     }
 }
 
