@@ -12,13 +12,15 @@ use crate::{Failure, modules, mounts};
 /// Where the overlay is built before it becomes `/`.
 const NEW_ROOT: &str = "/newroot";
 
-/// Makes Debian's files the root, writable in memory only.
-pub(crate) fn enter_root() -> Result<(), Failure> {
+/// Loads what the way to the host and to the root takes.
+pub(crate) fn load_modules() -> Result<(), Failure> {
     let order = format!("{}/order", path::BOOT_MODULES);
     let order = fs::read_to_string(&order).map_err(|e| format!("read {order}: {e}"))?;
-    for name in order.lines() {
-        modules::load(&format!("{}/{name}", path::BOOT_MODULES))?;
-    }
+    order.lines().try_for_each(|name| modules::load(&format!("{}/{name}", path::BOOT_MODULES)))
+}
+
+/// Makes Debian's files the root, writable in memory only.
+pub(crate) fn enter_root() -> Result<(), Failure> {
     mounts::root(NEW_ROOT)?;
     env::set_current_dir(NEW_ROOT).map_err(|e| format!("enter {NEW_ROOT}: {e}"))?;
     mount_move(NEW_ROOT, "/").map_err(|e| format!("move {NEW_ROOT} to /: {e}"))?;

@@ -23,7 +23,7 @@ use crate::ports::Ports;
 type Failure = String;
 
 fn main() {
-    let verdict = mounts::early().and_then(|()| Ports::open());
+    let verdict = mounts::early().and_then(|()| boot::load_modules()).and_then(|()| Ports::open());
     match verdict {
         Ok(mut ports) => {
             let verdict = serve(&mut ports).unwrap_or_else(Verdict::Failed);

@@ -6,9 +6,13 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests fail as tests do")]
 
 mod guest;
+mod older;
 mod oracle;
 
+mod linux_6_1;
+mod linux_6_12;
 mod mainline;
+mod many_cpus;
 mod noiommu_off;
 mod stock;
 mod v5;

@@ -11,13 +11,16 @@ use super::Mirror;
 use crate::cache::Cache;
 use crate::tool;
 
-/// The release the guest is made of. Its backports carry the kernel.
-const SUITES: &str = "trixie trixie-backports";
+/// The release the guest is made of.
+const SUITE: &str = "trixie";
+/// It carries the kernel.
+const BACKPORTS: &str = "trixie-backports";
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
 pub(crate) struct Apt {
     dir: PathBuf,
     log: PathBuf,
+    suite: String,
 }
 
 /// One package of a plan.
@@ -30,13 +33,22 @@ pub(crate) struct Deb {
 }
 
 impl Apt {
+    /// Of the guest's release, with backports.
     pub(crate) fn open(cache: &Cache, mirror: &Mirror) -> Result<Self> {
-        let dir = cache.folder("apt")?;
+        Self::at(cache, mirror, cache.folder("apt")?, SUITE, &format!("{SUITE} {BACKPORTS}"))
+    }
+
+    /// Of one suite alone.
+    pub(crate) fn of(cache: &Cache, mirror: &Mirror, suite: &str) -> Result<Self> {
+        Self::at(cache, mirror, cache.folder(&format!("apt-{suite}"))?, suite, suite)
+    }
+
+    fn at(cache: &Cache, mirror: &Mirror, dir: PathBuf, suite: &str, suites: &str) -> Result<Self> {
         for part in ["sources", "state/lists/partial", "cache/archives/partial"] {
             fs::create_dir_all(dir.join(part)).with_context(|| format!("cannot make {}", dir.display()))?;
         }
         let sources = format!(
-            "Types: deb\nURIs: {}\nSuites: {SUITES}\nComponents: main\nArchitectures: amd64\nTargets: Packages\n\
+            "Types: deb\nURIs: {}\nSuites: {suites}\nComponents: main\nArchitectures: amd64\nTargets: Packages\n\
              Signed-By: {KEYRING}\n",
             mirror.resolve()?
         );
@@ -47,7 +59,7 @@ impl Apt {
         write("sources/lab.sources", &sources)?;
         // An empty list of installed packages: plans then hold everything a root needs.
         write("state/status", "")?;
-        Ok(Self { log: cache.log("apt"), dir })
+        Ok(Self { log: cache.log("apt"), dir, suite: suite.to_owned() })
     }
 
     /// Fetches the package lists.
@@ -66,6 +78,13 @@ impl Apt {
     pub(crate) fn versions(&self, package: &str) -> Result<Vec<String>> {
         let table = tool::output(self.command("apt-cache").args(["madison", package]))?;
         Ok(table.lines().filter_map(|row| Some(row.split('|').nth(1)?.trim().to_owned())).collect())
+    }
+
+    /// What `package` depends on directly.
+    pub(crate) fn depends(&self, package: &str) -> Result<Vec<String>> {
+        let text = tool::output(self.command("apt-cache").args(["depends", "--important", package]))?;
+        let names = text.lines().filter_map(|line| line.trim().strip_prefix("Depends: "));
+        Ok(names.map(str::to_owned).collect())
     }
 
     /// What installing `packages` on an empty system takes.
@@ -118,7 +137,7 @@ impl Apt {
             ("Dir::Cache", own("cache")),
             ("Dir::Log", own("state")),
             ("APT::Architecture", "amd64".to_owned()),
-            ("APT::Default-Release", "trixie".to_owned()),
+            ("APT::Default-Release", self.suite.clone()),
             // Without it, a download into a home folder warns that the user _apt cannot enter it.
             ("APT::Sandbox::User", "root".to_owned()),
             ("Acquire::Languages", "none".to_owned()),

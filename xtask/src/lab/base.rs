@@ -14,6 +14,7 @@ use anyhow::{Context, Result, anyhow};
 
 use super::chroot;
 use super::release::Release;
+use super::tree::Tree;
 use crate::cache::{Cache, Key};
 use crate::debian::{Apt, Deb, Mirror};
 use crate::ui::Step;
@@ -66,12 +67,15 @@ impl Base {
     }
 
     /// The guest's folder of kernel modules, from its root.
-    pub(super) fn kernel_dir(&self) -> PathBuf {
+    fn kernel_dir(&self) -> PathBuf {
         Path::new("usr/lib/modules").join(&self.release.kernel)
     }
 
-    pub(super) fn kernel(&self) -> PathBuf {
-        self.root().join(self.kernel_dir()).join("vmlinuz")
+    /// Its kernel's files.
+    pub(super) fn tree(&self) -> Tree {
+        let modules = self.root().join(self.kernel_dir());
+        let in_guest = Some(format!("/{}", self.kernel_dir().display()));
+        Tree { image: modules.join("vmlinuz"), modules, in_guest }
     }
 }
 

@@ -7,12 +7,13 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use cpio::newc::{self, Builder};
 
-use super::base::Base;
 use super::depends::Dependencies;
+use super::tree::Tree;
 use crate::cache::{Cache, Key};
 
-/// What mounting the root takes; what these need comes with them.
-const MODULES: [&str; 3] = ["9pnet_virtio", "9p", "overlay"];
+/// What talking to the host and mounting the root take, where it is not built in; what these need comes
+/// with them.
+const MODULES: [&str; 5] = ["virtio_pci", "virtio_console", "9pnet_virtio", "9p", "overlay"];
 
 struct Item {
     name: String,
@@ -34,11 +35,11 @@ impl Item {
 /// The archive's path.
 pub(super) fn ensure(
     cache: &Cache,
-    base: &Base,
+    tree: &Tree,
     dependencies: &Dependencies,
     init: &Path,
 ) -> Result<PathBuf> {
-    let items = items(base, dependencies, init)?;
+    let items = items(tree, dependencies, init)?;
     let key = items.iter().fold(Key::default(), |key, item| key.with(&item.name, &item.content));
     let entry = cache.entry("initramfs", &key, |dir| {
         let path = dir.join("initramfs.cpio");
@@ -48,7 +49,7 @@ pub(super) fn ensure(
     Ok(entry.join("initramfs.cpio"))
 }
 
-fn items(base: &Base, dependencies: &Dependencies, init: &Path) -> Result<Vec<Item>> {
+fn items(tree: &Tree, dependencies: &Dependencies, init: &Path) -> Result<Vec<Item>> {
     let read = |path: &Path| fs::read(path).with_context(|| format!("cannot read {}", path.display()));
     let root = lab_init::path::BOOT_MODULES.trim_start_matches('/');
     let mut items: Vec<Item> = ["dev", "proc", "sys", root].into_iter().map(Item::folder).collect();
@@ -59,7 +60,7 @@ fn items(base: &Base, dependencies: &Dependencies, init: &Path) -> Result<Vec<It
             let name = path.rsplit('/').next().unwrap_or(path);
             if !order.contains(&name) {
                 order.push(name);
-                let content = read(&base.root().join(base.kernel_dir()).join(path))?;
+                let content = read(&tree.modules.join(path))?;
                 items.push(Item::file(format!("{root}/{name}"), 0o644, content));
             }
         }

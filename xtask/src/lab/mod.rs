@@ -1,4 +1,5 @@
 //! The lab: a stock Debian kernel with iommufd and VFIO as modules, in QEMU, for one command at a time.
+//! A variant may bring an older kernel of Debian's instead (`older`).
 //!
 //! ```text
 //! release ─► base (Debian's files, kernel sources) ─► modules (one set per variant) ─┐
@@ -14,12 +15,14 @@ mod depends;
 mod guest;
 mod initramfs;
 mod modules;
+mod older;
 mod outcome;
 mod qemu;
 mod release;
 mod scratch;
 mod stage;
 mod terminal;
+mod tree;
 mod variant;
 
 pub(crate) use command::Lab;

@@ -91,7 +91,10 @@ impl Machine<'_> {
             Accel::Kvm => ("kvm", "host"),
         };
         qemu.args(["-machine", "q35", "-accel", accel, "-cpu", cpu]);
-        qemu.args(["-smp", &self.cpus.to_string(), "-m", self.memory]);
+        // The machine has all that are possible: Linux does not count absent CPUs, unless it knows the
+        // hypervisor (acpi_is_processor_usable, arch/x86/kernel/acpi/boot.c, Linux 7.3).
+        let present = self.kernel.variant.possible_cpus.unwrap_or(self.cpus);
+        qemu.args(["-smp", &present.to_string(), "-m", self.memory]);
         if self.accel == Accel::Icount {
             qemu.args(["-icount", "shift=0,sleep=off"]);
         }
@@ -100,7 +103,11 @@ impl Machine<'_> {
     fn boot(&self, qemu: &mut Command) {
         // Level 5 prints warnings, which judge the run, and nothing milder, which costs time on a serial line.
         // Rebooting at once on a panic, with -no-reboot, ends QEMU.
-        let parameters = format!("console=ttyS0 loglevel=5 panic=-1 {}", self.append);
+        let mut parameters = format!("console=ttyS0 loglevel=5 panic=-1 {}", self.append);
+        if self.kernel.variant.possible_cpus.is_some() {
+            // The others stay offline.
+            parameters = format!("{parameters} maxcpus={}", self.cpus);
+        }
         qemu.arg("-kernel").arg(&self.kernel.image).arg("-initrd").arg(&self.kernel.initramfs);
         qemu.args(["-append", parameters.trim_end()]);
     }

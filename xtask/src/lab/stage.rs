@@ -6,8 +6,9 @@ use std::sync::{Arc, Mutex};
 use anyhow::{Result, anyhow, bail};
 
 use super::base::{self, Base};
+use super::tree::Tree;
 use super::variant::Variant;
-use super::{depends, initramfs, modules};
+use super::{depends, initramfs, modules, older, variant};
 use crate::build;
 use crate::cache::Cache;
 use crate::debian::{self, Mirror};
@@ -37,15 +38,23 @@ impl<'a> Stage<'a> {
         Self { cache, mirror, base: Mutex::new(None) }
     }
 
-    /// Settles on the newest release, and makes its base.
+    /// Settles on the newest release, and makes its base; older kernels are looked for again when they are
+    /// asked for.
     pub(super) fn update(&self) -> Result<()> {
+        for name in variant::names()? {
+            if let Some(debian) = &Variant::load(&name)?.debian {
+                older::forget(self.cache, debian)?;
+            }
+        }
         self.base_with(true).map(drop)
     }
 
     /// Everything of one variant that is not built from this workspace's Rust.
     pub(crate) fn variant(&self, name: &str) -> Result<(Variant, PathBuf)> {
         let variant = Variant::load(name)?;
-        let modules = modules::ensure(self.cache, &*self.base_with(false)?, &variant)?;
+        let base = self.base_with(false)?;
+        let modules = modules::ensure(self.cache, &base, &variant)?;
+        self.tree(&base, &variant)?;
         Ok((variant, modules))
     }
 
@@ -53,18 +62,28 @@ impl<'a> Stage<'a> {
     pub(super) fn kernel(&self, name: &str) -> Result<Kernel> {
         let (variant, modules) = self.variant(name)?;
         let base = self.base_with(false)?;
-        let dependencies = depends::Dependencies::read(&base)?;
-        let initramfs = initramfs::ensure(self.cache, &base, &dependencies, &build::guest_init()?)?;
+        let tree = self.tree(&base, &variant)?;
+        let dependencies = depends::Dependencies::read(&tree)?;
+        let initramfs = initramfs::ensure(self.cache, &tree, &dependencies, &build::guest_init()?)?;
         let mut load = Vec::new();
         for module in &variant.load {
             if modules.join(format!("{module}.ko")).is_file() {
                 load.push(format!("{}/{module}.ko", lab_init::path::MODULES));
             } else {
-                let needed = dependencies.order(module)?;
-                load.extend(needed.iter().map(|path| format!("/{}/{path}", base.kernel_dir().display())));
+                let folder = tree.in_guest.as_ref();
+                let folder = folder
+                    .ok_or_else(|| anyhow!("an older kernel's guest has no module {module} to load"))?;
+                load.extend(dependencies.order(module)?.iter().map(|path| format!("{folder}/{path}")));
             }
         }
-        Ok(Kernel { image: base.kernel(), root: base.root(), initramfs, modules, load, variant })
+        Ok(Kernel { image: tree.image, root: base.root(), initramfs, modules, load, variant })
+    }
+
+    fn tree(&self, base: &Base, variant: &Variant) -> Result<Tree> {
+        match &variant.debian {
+            Some(debian) => older::ensure(self.cache, self.mirror, base, debian),
+            None => Ok(base.tree()),
+        }
     }
 
     fn base_with(&self, update: bool) -> Result<Arc<Base>> {

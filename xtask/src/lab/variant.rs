@@ -17,6 +17,12 @@ pub(crate) struct Variant {
     pub(crate) name: String,
     /// What tests on it prove.
     pub(crate) proves: String,
+    /// An older kernel of Debian's, for which nothing is built; none: the base's.
+    #[serde(default)]
+    pub(crate) debian: Option<Debian>,
+    /// CPUs of the machine, of which only as many as are asked for come online; none: no more than these.
+    #[serde(default)]
+    pub(crate) possible_cpus: Option<u32>,
     /// How its modules are built; none: Debian's kernel as it is.
     pub(crate) modules: Option<Recipe>,
     /// Modules to load, in order, by file name without `.ko`.
@@ -27,6 +33,16 @@ pub(crate) struct Variant {
     pub(crate) present: Vec<String>,
     /// Device nodes that must not exist then.
     pub(crate) absent: Vec<String>,
+}
+
+/// Where an older kernel is from.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Debian {
+    /// The release that has it.
+    pub(crate) suite: String,
+    /// The package that depends on the release's newest kernel.
+    pub(crate) package: String,
 }
 
 /// How a variant's modules differ from Debian's sources and configuration.

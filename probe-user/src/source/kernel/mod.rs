@@ -10,6 +10,8 @@ mod logs;
 mod mapping;
 mod misses;
 mod read;
+#[cfg(feature = "lab")]
+pub mod trial;
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -1,0 +1,40 @@
+//! A machine with 64 possible CPUs: every one has counters of its own.
+
+use std::fs;
+
+use serde_json::Value;
+
+use crate::guest;
+
+/// Kernel memory of the maps of one recorder, bytes.
+const LIMIT: u64 = 64 << 20;
+const POSSIBLE: &str = "/sys/devices/system/cpu/possible";
+
+#[test]
+fn the_maps_of_sessions_take_at_most_64_mib() {
+    the_maps_take_at_most_64_mib("fsession");
+}
+
+#[test]
+fn the_maps_of_kprobes_take_at_most_64_mib() {
+    the_maps_take_at_most_64_mib("kprobe");
+}
+
+fn the_maps_take_at_most_64_mib(backend: &str) {
+    assert_eq!(fs::read_to_string(POSSIBLE).unwrap().trim(), "0-63");
+    let file = guest::file(&format!("maps-{backend}.iova"));
+    let mut record = guest::iovascope(&["record", "--backend", backend, "-o"]);
+    record.arg(&file).args(["--", "bpftool", "--json", "map", "show"]);
+    let maps: Value = serde_json::from_slice(&guest::succeed(&mut record).stdout).unwrap();
+    let maps = maps.as_array().unwrap();
+    let memory = |map: &Value| map["bytes_memlock"].as_u64().unwrap();
+    let blocks = maps.iter().find(|map| map["name"] == "BLOCKS").expect("the map of counters");
+    assert_eq!(blocks["max_entries"], 64);
+    let sum: u64 = maps.iter().map(memory).sum();
+    let mut kept: Vec<String> = maps.iter().map(|map| format!("{}: {}", map["name"], memory(map))).collect();
+    kept.push(format!("bytes in all: {sum}; a CPU: {}", blocks["bytes_value"]));
+    fs::write(guest::file(&format!("maps-{backend}.txt")), kept.join("\n")).unwrap();
+    assert!(sum <= LIMIT, "{sum} bytes: {maps:#?}");
+    assert_eq!(guest::report(&file)["header"]["cpus"], 64);
+    guest::nothing_left();
+}
