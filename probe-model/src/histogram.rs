@@ -26,6 +26,7 @@ pub struct Histogram {
     /// Values beyond the range: counted, in no bucket.
     pub saturated: u64,
     /// Values per bucket; only buckets with values.
+    #[serde(with = "crate::packed")]
     pub buckets: BTreeMap<u32, u64>,
 }
 

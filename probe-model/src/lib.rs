@@ -8,9 +8,10 @@
 //! * [`loss::Balance`]: what became of every call of a site, with every loss by its cause
 //! * [`attribution`]: whose calls; [`lock`]: where calls waited; [`call`]: single calls
 //! * [`canary`]: whether the probes were alive; [`cost`]: what they cost
+//! * [`metric`]: the one table of metric names, and counters under these names
 //! * [`series`]: every distribution of a window by name; [`figures`]: its percentiles
 //! * [`origin`]: what was recorded, where, how; [`check`]: whether counters from outside can be true
-//! * [`unit`], [`errno`]: numbers as people read them
+//! * [`unit`], [`errno`], [`text`]: numbers and names as people read them
 
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
@@ -25,8 +26,11 @@ pub mod figures;
 pub mod histogram;
 pub mod lock;
 pub mod loss;
+pub mod metric;
 pub mod origin;
+mod packed;
 pub mod sample;
 pub mod series;
+pub mod text;
 pub mod unit;
 pub mod window;

@@ -80,6 +80,19 @@ pub enum Cause {
 }
 
 impl Cause {
+    /// Its name in files and metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::EntryMissed => "entry-missed",
+            Self::ReturnMissed => "return-missed",
+            Self::ReturnRecursion => "return-recursion",
+            Self::BothMissed => "both-missed",
+            Self::OpenTableFull => "open-table-full",
+            Self::ClockBackwards => "clock-backwards",
+            Self::OutputsUnread => "outputs-unread",
+        }
+    }
+
     /// What happened, for people.
     pub fn describe(self) -> &'static str {
         match self {

@@ -92,7 +92,7 @@ pub fn of<'a>(counters: &'a Counters) -> Vec<Series<'a>> {
 }
 
 /// A name from outside, reduced to what no format gives a meaning to.
-fn word(name: &str) -> String {
+pub fn word(name: &str) -> String {
     let harmless = |c: char| if c.is_ascii_alphanumeric() || c == '_' || c == '-' { c } else { '_' };
     name.chars().map(harmless).collect()
 }

@@ -26,6 +26,8 @@ pub enum Command {
     Record(RecordArgs),
     /// Sum a recording up.
     Report(ReportArgs),
+    /// Write a recording in the formats of other tools.
+    Export(ExportArgs),
     /// Drive GET_PA: bind a no-IOMMU device, map memory, query it, clean up.
     ///
     /// Binding resets the device. Exit status 1 where --verify finds a difference, 3 where this machine
@@ -96,6 +98,49 @@ pub struct ReportArgs {
     /// Exit with 4 when the recording is unclean or any call was lost
     #[arg(long, env = "IOVASCOPE_STRICT")]
     pub strict: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct ExportArgs {
+    /// A recording; `-` for stdin
+    #[arg(value_name = "FILE")]
+    pub file: String,
+    /// Format to write
+    #[arg(short, long, value_name = "FORMAT", value_parser = formats(), env = "IOVASCOPE_EXPORT_FORMAT")]
+    pub format: String,
+    /// New file to write to; `-` for stdout
+    #[arg(short, long, value_name = "FILE", default_value = "-", env = "IOVASCOPE_EXPORT_OUTPUT")]
+    pub output: Option<PathBuf>,
+    /// The series to write, for formats that hold one, such as `get_phys.ok` or `run.cap`
+    #[arg(long, value_name = "NAME", env = "IOVASCOPE_EXPORT_SERIES")]
+    pub series: Option<String>,
+    /// How many process names may become labels of metrics
+    #[arg(long, value_name = "N", default_value = "0", env = "IOVASCOPE_EXPORT_PROCESSES")]
+    pub processes: usize,
+    #[command(flatten)]
+    pub range: RangeArgs,
+    /// Exit with 4 when the recording is unclean or any call was lost
+    #[arg(long, env = "IOVASCOPE_STRICT")]
+    pub strict: bool,
+}
+
+/// Part of a recording: the windows that end in it.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct RangeArgs {
+    /// Leave out what was recorded before this time from the beginning, such as 10s
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub from: Option<Duration>,
+    /// Leave out what was recorded after this time from the beginning
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub to: Option<Duration>,
+}
+
+fn formats() -> clap::builder::PossibleValuesParser {
+    let formats = crate::export::FORMATS.iter();
+    formats
+        .map(|format| clap::builder::PossibleValue::new(format.name).help(format.help))
+        .collect::<Vec<_>>()
+        .into()
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]

@@ -7,6 +7,8 @@ pub mod cli;
 pub mod command;
 pub mod doctor;
 pub mod exit;
+pub mod export;
+pub mod plot;
 pub mod recording;
 pub mod report;
 pub mod source;

@@ -7,6 +7,7 @@ mod build;
 mod cache;
 mod debian;
 mod demo;
+mod judges;
 mod lab;
 mod setup;
 mod test;

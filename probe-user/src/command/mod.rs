@@ -7,6 +7,8 @@ use crate::exit::Status;
 
 mod backend;
 mod doctor;
+mod export;
+mod input;
 mod load;
 mod record;
 mod report;
@@ -16,6 +18,7 @@ pub fn run(cli: Cli) -> anyhow::Result<Status> {
     match cli.command {
         Command::Record(args) => record::run(&args),
         Command::Report(args) => report::run(&args),
+        Command::Export(args) => export::run(&args),
         Command::Load(args) => load::run(args),
         Command::Doctor(args) => doctor::run(&args),
     }

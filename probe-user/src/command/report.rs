@@ -1,17 +1,17 @@
 //! `iovascope report`: a recording summed up.
 
-use std::fs::File;
-use std::io::{self, BufReader, Read, Write as _};
+use std::io::{self, Write as _};
 
 use anyhow::Context as _;
 
+use super::input;
 use crate::cli::{ReportArgs, ReportFormat};
 use crate::exit::Status;
 use crate::recording::Reader;
 use crate::report::{Report, write_text};
 
 pub(super) fn run(args: &ReportArgs) -> anyhow::Result<Status> {
-    let report = Report::of(Reader::begin(open(&args.file)?, args.file.clone())?.whole()?);
+    let report = Report::of(Reader::begin(input::open(&args.file)?, args.file.clone())?.whole()?);
     let mut out = io::stdout().lock();
     let written = match args.format {
         ReportFormat::Text => write_text(&report, &mut out),
@@ -25,12 +25,4 @@ pub(super) fn run(args: &ReportArgs) -> anyhow::Result<Status> {
         other => other.context("cannot write the report")?,
     }
     Ok(if args.strict && !report.complete { Status::Incomplete } else { Status::Ok })
-}
-
-fn open(name: &str) -> anyhow::Result<Box<dyn Read>> {
-    if name == "-" {
-        return Ok(Box::new(io::stdin().lock()));
-    }
-    let file = File::open(name).with_context(|| format!("cannot open {name}"))?;
-    Ok(Box::new(BufReader::new(file)))
 }

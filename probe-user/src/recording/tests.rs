@@ -89,13 +89,16 @@ fn cut_anywhere_it_is_a_prefix_and_says_so() {
 }
 
 #[test]
-fn no_damaged_byte_goes_unnoticed() {
+fn no_flipped_bit_goes_unnoticed() {
     let bytes = recorded();
     for place in 0..bytes.len() {
-        let mut damaged = bytes.clone();
-        damaged[place] ^= 0x10;
-        if let Ok(recording) = read(&damaged) {
-            assert!(recording.unclean.is_some(), "byte {place}");
+        for bit in 0..8 {
+            let mut damaged = bytes.clone();
+            damaged[place] ^= 1 << bit;
+            if let Ok(recording) = read(&damaged) {
+                let calls = recording.window.counters.dispatch.get("IOAS_MAP").map_or(0, Calls::count);
+                assert!(recording.unclean.is_some() && [0, 3, 10].contains(&calls), "byte {place} bit {bit}");
+            }
         }
     }
 }
@@ -128,4 +131,198 @@ fn a_newer_format_is_refused_by_number() {
     let mut bytes = Vec::new();
     Writer::begin(&mut bytes, "test".into(), &Header { format: 9, ..header() }).unwrap();
     assert!(matches!(read(&bytes), Err(RecordingError::TooNew { needed: 9, .. })));
+}
+
+/// A whole frame around a payload, as an attacker may make one.
+fn frame(kind: u16, flags: u16, payload: &[u8]) -> Vec<u8> {
+    let mut frame = Vec::new();
+    frame.extend(kind.to_le_bytes());
+    frame.extend(flags.to_le_bytes());
+    frame.extend(u32::try_from(payload.len()).unwrap().to_le_bytes());
+    frame.extend(payload);
+    frame.extend(crc32c::crc32c(&frame).to_le_bytes());
+    frame
+}
+
+fn begun() -> Vec<u8> {
+    let mut bytes = Vec::new();
+    Writer::begin(&mut bytes, "test".into(), &header()).unwrap();
+    bytes
+}
+
+#[test]
+fn a_bomb_is_not_unpacked() {
+    use std::io::{Read as _, repeat};
+    let mut bomb = Vec::new();
+    let zeros = repeat(0).take(64 << 20);
+    flate2::read::DeflateEncoder::new(zeros, flate2::Compression::best()).read_to_end(&mut bomb).unwrap();
+    assert!(bomb.len() < 100_000);
+    let recording = read(&[begun(), frame(2, 3, &bomb)].concat()).unwrap();
+    assert_eq!(recording.unclean, Some("a frame that cannot be unpacked"));
+}
+
+#[test]
+fn counters_that_cannot_be_are_refused() {
+    let mut impossible = sample(3);
+    impossible.counters.dispatch.get_mut("IOAS_MAP").unwrap().ok.g = 40;
+    let delta = Delta { to: impossible.at, counters: impossible.counters };
+    let mut payload = Vec::new();
+    ciborium::into_writer(&delta, &mut payload).unwrap();
+    let recording = read(&[begun(), frame(2, 1, &payload)].concat()).unwrap();
+    assert_eq!(recording.unclean, Some("a histogram whose scheme is impossible"));
+    assert_eq!(recording.window.counters.dispatch.len(), 0);
+}
+
+#[test]
+fn a_known_frame_with_an_unknown_flag_is_not_misread() {
+    let bytes = [begun(), frame(2, 1 | 8, b"?")].concat();
+    assert!(matches!(read(&bytes), Err(RecordingError::UnknownRequired { kind: 2, .. })));
+    let bytes = [begun(), frame(4, 8, b"?")].concat();
+    assert_eq!(read(&bytes).unwrap().skipped, 1);
+}
+
+#[test]
+fn an_unknown_feature_is_refused_by_name() {
+    let mut bytes = Vec::new();
+    Writer::begin(&mut bytes, "test".into(), &Header { requires: vec!["time-travel".into()], ..header() })
+        .unwrap();
+    let error = read(&bytes).unwrap_err().to_string();
+    assert!(error.contains("time-travel"), "{error}");
+}
+
+#[test]
+fn marks_anchors_and_calls_stand_between_windows() {
+    use probe_model::call::{Call, What};
+    let at = Instant { monotonic: 6, realtime: 8 };
+    let mark = Mark { at, text: "here".into() };
+    let anchor = Anchor { at, boottime: 9 };
+    let what = What::Dispatch { command: "IOAS_MAP".into() };
+    let call =
+        Call { at: 6, nanos: 5, pid: 4, tid: 4, cpu: 1, comm: b"a\xff".to_vec(), errno: 0, slow: true, what };
+    let mut bytes = Vec::new();
+    let mut writer = Writer::begin(&mut bytes, "test".into(), &header()).unwrap();
+    writer.anchor(&anchor).unwrap();
+    writer.sample(sample(3)).unwrap();
+    writer.mark(&mark).unwrap();
+    writer.calls(&vec![call.clone(); 5000]).unwrap();
+    writer.sample(sample(4)).unwrap();
+    writer.anchor(&anchor).unwrap();
+    let recording = read(&bytes).unwrap();
+    assert_eq!((recording.windows, recording.marks, recording.anchors), (2, vec![mark], vec![anchor; 2]));
+    let mut reader = Reader::begin(bytes.as_slice(), "test".into()).unwrap();
+    let mut calls = Vec::new();
+    while let Some(event) = reader.next_event().unwrap() {
+        if let Event::Calls(batch) = event {
+            calls.extend(batch);
+        }
+    }
+    assert_eq!(calls, vec![call; 5000]);
+}
+
+#[test]
+fn a_part_is_summed_up_as_if_it_were_all() {
+    let bytes = recorded();
+    let reader = Reader::begin(bytes.as_slice(), "test".into()).unwrap();
+    let part = reader.sum_up(|window| Ok::<_, RecordingError>(window.from.monotonic >= 8)).unwrap();
+    assert_eq!(part.windows, 2);
+    assert_eq!((part.window.from.monotonic, part.window.counters.dispatch["IOAS_MAP"].ok.count), (8, 7));
+}
+
+/// Written by the version that wrote format 1, in the lab, by 3,000 calls of the driver in two threads.
+#[test]
+fn format_1_is_read() {
+    let recording = read(include_bytes!("../../tests/data/lab-format-1.iova")).unwrap();
+    assert_eq!((recording.header.format, recording.header.backend.as_str()), (1, "fsession"));
+    assert!(recording.is_complete() && recording.unclean.is_none());
+    let get_pa = &recording.window.counters.dispatch["IOAS_NOIOMMU_GET_PA"];
+    assert_eq!((get_pa.ok.count, &get_pa.errors), (3000, &[(2, 7), (22, 4)].into()));
+    let scans = recording.window.counters.get_phys.unwrap();
+    assert_eq!((scans.pages, scans.count()), (13_713, 3007));
+}
+
+/// Made-up calls as busy as they come: 20 commands, 6 scan lengths, three stops, 8 processes, 30,000 calls
+/// a window, latencies of each that spread over a decade.
+fn busy(windows: u64) -> Vec<Sample> {
+    use probe_common::bucket::RUN;
+    use probe_model::attribution::{Row, Who};
+    use probe_model::sample::Scans;
+    let mut random = 88_172_645_463_325_252u64;
+    let mut next = move || {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        random
+    };
+    let mut sample = sample(0);
+    let mut scans = Scans {
+        ok: BTreeMap::new(),
+        failed: Histogram::new(LATENCY_FAILED),
+        errors: BTreeMap::new(),
+        pages: 0,
+        runs: BTreeMap::new(),
+    };
+    let mut samples = Vec::new();
+    for window in 1..=windows {
+        for call in 0..30_000u64 {
+            let spread = 500 + (next() % 500) * (1 + next() % 10);
+            let command = format!("COMMAND_{}", if call % 100 < 95 { 0 } else { call % 20 });
+            let calls = sample.counters.dispatch.entry(command).or_insert_with(|| Calls {
+                ok: Histogram::new(LATENCY),
+                failed: Histogram::new(LATENCY_FAILED),
+                errors: BTreeMap::new(),
+            });
+            calls.ok.record(spread);
+            let class = u32::try_from(next() % 6).unwrap();
+            scans.ok.entry(class).or_insert_with(|| Histogram::new(LATENCY)).record(spread << (class / 3));
+            let stop = ["cap", "area-end", "break"][usize::try_from(next() % 3).unwrap()];
+            let run = scans.runs.entry(stop.to_owned()).or_insert_with(|| Histogram::new(RUN));
+            run.record((1 + next() % 512) << 12);
+        }
+        for slot in 0..8u32 {
+            let who = Who { pid: 1000 + slot, comm: format!("lcore-worker-{slot}").into(), ioas: Some(1) };
+            let row = sample.counters.attribution.entry(slot).or_insert(Row {
+                who: Some(who),
+                site: "get_phys".into(),
+                calls: 0,
+                failed: 0,
+                nanos: 0,
+                pages: 0,
+                bytes: 0,
+            });
+            (row.calls, row.nanos, row.pages) =
+                (row.calls + 3000, row.nanos + next() % 1000, row.pages + 9000);
+        }
+        let flow = sample.counters.flow.get_mut("dispatch").unwrap();
+        (flow.entered, flow.exited) = (window * 30_000, window * 30_000);
+        sample.counters.get_phys = Some(scans.clone());
+        sample.at = Instant { monotonic: window * 1_000_000_000, realtime: window * 1_000_000_000 };
+        samples.push(sample.clone());
+    }
+    samples
+}
+
+fn bytes_an_hour(samples: Vec<Sample>) -> u64 {
+    let mut bytes = Vec::new();
+    let mut writer = Writer::begin(&mut bytes, "test".into(), &header()).unwrap();
+    let windows = samples.len() as u64;
+    for sample in samples {
+        writer.sample(sample).unwrap();
+    }
+    drop(writer);
+    bytes.len() as u64 / windows * 3600
+}
+
+#[test]
+fn an_hour_at_one_second_is_small() {
+    let busy = bytes_an_hour(busy(3));
+    assert!(busy < 20 << 20, "a busy hour takes {busy} bytes");
+    let mut idle = Vec::new();
+    for window in 1..=60u64 {
+        let mut sample = sample(0);
+        sample.at.monotonic = window * 1_000_000_000;
+        sample.counters.canary.sent = window;
+        idle.push(sample);
+    }
+    let idle = bytes_an_hour(idle);
+    assert!(idle < 1 << 20, "an idle hour takes {idle} bytes");
 }

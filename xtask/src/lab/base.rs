@@ -125,13 +125,11 @@ fn fill(cache: &Cache, apt: &Apt, release: &Release, tools: &[String], dir: &Pat
     let step = Step::begin("base", "unpacking");
     let root = dir.join("root");
     fs::create_dir(&root).with_context(|| format!("cannot make {}", root.display()))?;
-    for name in ["bin", "sbin", "lib", "lib64"] {
-        let merged = Path::new("usr").join(name);
-        fs::create_dir_all(root.join(&merged))
-            .with_context(|| format!("cannot make {}", merged.display()))?;
-        symlink(&merged, root.join(name)).with_context(|| format!("cannot link {name}"))?;
-    }
-    unpack_all(cache, apt, release, plan, dir)?;
+    merge_usr(&root)?;
+    unpack_all(cache, apt, plan, &root, &|deb, log| {
+        let sources = deb.file_name().is_some_and(|name| name.to_string_lossy().starts_with(&release.source));
+        sources.then(|| unpack_sources(deb, release, dir, log))
+    })?;
     finish(&root)?;
     let mut depmod = chroot::command(&root, None, "/usr/sbin/depmod");
     tool::logged(depmod.arg(&release.kernel), &cache.log("depmod"))?;
@@ -140,8 +138,33 @@ fn fill(cache: &Cache, apt: &Apt, release: &Release, tools: &[String], dir: &Pat
     Ok(())
 }
 
+/// The links of Debian's merged /usr.
+pub(crate) fn merge_usr(root: &Path) -> Result<()> {
+    for name in ["bin", "sbin", "lib", "lib64"] {
+        let merged = Path::new("usr").join(name);
+        fs::create_dir_all(root.join(&merged))
+            .with_context(|| format!("cannot make {}", merged.display()))?;
+        symlink(&merged, root.join(name)).with_context(|| format!("cannot link {name}"))?;
+    }
+    Ok(())
+}
+
+/// Unpacks a plan into `root` on all cores.
+pub(crate) fn unpack_in(cache: &Cache, apt: &Apt, plan: Vec<Deb>, root: &Path) -> Result<()> {
+    unpack_all(cache, apt, plan, root, &|_, _| None)
+}
+
+/// What is unpacked otherwise than into the root.
+type Special<'a> = dyn Fn(&Path, &Path) -> Option<Result<()>> + Sync + 'a;
+
 /// Unpacks a plan on all cores, the longest jobs first.
-fn unpack_all(cache: &Cache, apt: &Apt, release: &Release, mut plan: Vec<Deb>, dir: &Path) -> Result<()> {
+fn unpack_all(
+    cache: &Cache,
+    apt: &Apt,
+    mut plan: Vec<Deb>,
+    root: &Path,
+    special: &Special<'_>,
+) -> Result<()> {
     plan.sort_by_key(|deb| deb.size);
     let queue = Mutex::new(plan);
     let work = |worker: usize| -> Result<()> {
@@ -150,13 +173,13 @@ fn unpack_all(cache: &Cache, apt: &Apt, release: &Release, mut plan: Vec<Deb>, d
             let next = queue.lock().map_err(|_| anyhow!("another unpacking thread panicked"))?.pop();
             let Some(deb) = next else { return Ok(()) };
             let file = apt.archives().join(&deb.file);
-            if deb.file.starts_with(&release.source) {
-                unpack_sources(&file, release, dir, &log)?;
-            } else {
-                unpack(&file, &dir.join("root"), &log)?;
+            match special(&file, &log) {
+                Some(done) => done?,
+                None => unpack(&file, root, &log)?,
             }
         }
     };
+    let work = &work;
     thread::scope(|scope| {
         let workers = thread::available_parallelism().map_or(1, usize::from);
         let running: Vec<_> = (0..workers).map(|worker| scope.spawn(move || work(worker))).collect();

@@ -18,10 +18,10 @@ exec chroot "$root" "$@"
 "#;
 
 /// Where the work folder is inside.
-pub(super) const WORK: &str = "/lab/build";
+pub(crate) const WORK: &str = "/lab/build";
 
 /// A command that runs `program` in `root`, with `work` at [`WORK`] and an empty environment.
-pub(super) fn command(root: &Path, work: Option<&Path>, program: &str) -> Command {
+pub(crate) fn command(root: &Path, work: Option<&Path>, program: &str) -> Command {
     let mut command = Command::new("unshare");
     command.args(["--mount", "--propagation", "private"]);
     if !geteuid().is_root() {

@@ -7,8 +7,8 @@
 //! ```
 
 mod accel;
-mod base;
-mod chroot;
+pub(crate) mod base;
+pub(crate) mod chroot;
 mod command;
 mod console;
 mod depends;

@@ -36,6 +36,8 @@ pub(crate) enum Part {
     Lint,
     /// Tests that need no kernel but this host's.
     Unit,
+    /// Other people's decoders, Prometheus and a browser on what iovascope writes.
+    Judges,
     /// The lab's promises: statuses, streams, verdicts.
     Lab,
     /// iovascope in guests, on every variant of the kernel.
@@ -43,7 +45,7 @@ pub(crate) enum Part {
 }
 
 impl Part {
-    const ALL: [Self; 4] = [Self::Lint, Self::Unit, Self::Lab, Self::Guest];
+    const ALL: [Self; 5] = [Self::Lint, Self::Unit, Self::Judges, Self::Lab, Self::Guest];
 
     /// What `test lab` means: all that boots.
     fn chosen(parts: &[Self]) -> Vec<Self> {
@@ -55,7 +57,7 @@ impl Part {
 
     fn variants(self) -> &'static [&'static str] {
         match self {
-            Self::Lint | Self::Unit => &[],
+            Self::Lint | Self::Unit | Self::Judges => &[],
             Self::Lab | Self::Guest => &suite::VARIANTS,
         }
     }

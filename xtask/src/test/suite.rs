@@ -10,8 +10,9 @@ use anyhow::{Context, Result, anyhow, bail};
 
 use super::Part;
 use super::tally::Tally;
+use crate::cache::Cache;
 use crate::debian::Mirror;
-use crate::{build, tool, ui, workspace};
+use crate::{build, judges, tool, ui, workspace};
 
 /// Variants of the lab, each with a module of tests of its name in probe-user/tests/lab.
 pub(super) const VARIANTS: [&str; 7] =
@@ -40,6 +41,7 @@ pub(super) fn of(part: Part, mirror: &Mirror, filter: Option<&str>) -> Result<Ve
     match part {
         Part::Lint => Ok(lint()),
         Part::Unit => unit(mirror),
+        Part::Judges => Ok(vec![judged(mirror)?]),
         Part::Lab => Ok(vec![Suite {
             name: "the lab itself".to_owned(),
             command: cargo(
@@ -64,7 +66,10 @@ fn lint() -> Vec<Suite> {
         status("rustfmt", cargo(&["fmt", "--all"], &["--check"])),
         status(
             "clippy",
-            cargo(&["clippy", "--all-targets", "--features", "probe-user/lab,xtask/lab"], &deny),
+            cargo(
+                &["clippy", "--all-targets", "--features", "probe-user/lab,probe-user/judges,xtask/lab"],
+                &deny,
+            ),
         ),
         status("clippy, BPF side", bpf),
     ]
@@ -74,6 +79,38 @@ fn unit(mirror: &Mirror) -> Result<Vec<Suite>> {
     let mut command = cargo(&["test"], &[]);
     command.env(build::OBJECT_VARIABLE, build::bpf_object(mirror)?);
     Ok(vec![Suite { name: "unit tests".to_owned(), command, judge: Judge::Harness }])
+}
+
+/// The tests run inside the judges' root, beside the tools that they ask.
+fn judged(mirror: &Mirror) -> Result<Suite> {
+    let tests = build::test_binary(mirror, "judges", &["judges"])?;
+    let program = build::binary(mirror)?;
+    let root = judges::ensure(&Cache::open()?, mirror)?;
+    let work = empty_folder("judges")?;
+    for (from, name) in [(&tests, "judges"), (&program, "iovascope")] {
+        fs::copy(from, work.join(name)).with_context(|| format!("cannot copy {}", from.display()))?;
+    }
+    for folder in ["dashboards", "docs"] {
+        copy_folder(&workspace::root().join(folder), &work.join(folder))?;
+    }
+    // A judge that hangs is stopped, and that is a failure.
+    let mut command = judges::command(&root, &work, "/usr/bin/timeout");
+    command.args(["--kill-after=5", "600", "/lab/build/judges", "--test-threads=2"]);
+    Ok(Suite { name: "other people's tools".to_owned(), command, judge: Judge::Guest })
+}
+
+fn copy_folder(from: &Path, to: &Path) -> Result<()> {
+    fs::create_dir_all(to).with_context(|| format!("cannot make {}", to.display()))?;
+    for entry in fs::read_dir(from).with_context(|| format!("cannot list {}", from.display()))? {
+        let entry = entry.with_context(|| format!("cannot list {}", from.display()))?;
+        let (path, to) = (entry.path(), to.join(entry.file_name()));
+        if path.is_dir() {
+            copy_folder(&path, &to)?;
+        } else {
+            fs::copy(&path, &to).with_context(|| format!("cannot copy {}", path.display()))?;
+        }
+    }
+    Ok(())
 }
 
 fn guests(mirror: &Mirror, filter: Option<&str>) -> Result<Vec<Suite>> {

@@ -1,0 +1,90 @@
+//! Values over time: a column a span of time, a row a part of the scale, darker where more calls were.
+
+use probe_model::histogram::Histogram;
+use probe_model::series::Unit;
+use probe_model::unit;
+
+use super::{BOTTOM, Drawing, LEFT, RIGHT, Scale, TOP, WIDTH};
+
+/// A span of time.
+#[derive(Debug, Clone)]
+pub struct Column {
+    /// Where it begins, ns since the recording began.
+    pub from: u64,
+    /// Where it ends.
+    pub to: u64,
+    /// What was counted in it.
+    pub histogram: Histogram,
+}
+
+/// Rows of a power of ten.
+const ROWS: usize = 8;
+const HEIGHT: f64 = 300.0;
+
+/// Draw values over time.
+pub fn heatmap(title: &str, unit: Unit, columns: &[Column]) -> String {
+    let ends = |column: &Column| [column.histogram.quantile(0.0), column.histogram.quantile(1.0)];
+    let bounds = columns.iter().flat_map(ends).flat_map(|end| [end.lower(), end.upper()]).flatten();
+    let scale = Scale::over(bounds);
+    let calls: u64 = columns.iter().map(|column| column.histogram.count).sum();
+    let from = columns.first().map_or(0, |column| column.from);
+    let to = columns.last().map_or(1, |column| column.to).max(from + 1);
+    let summary = format!("{} calls over {}", unit::count(calls), unit::nanos(to - from));
+    let mut drawing = Drawing::new(HEIGHT, title, &summary);
+    let x = |at: u64| LEFT + (at - from) as f64 / (to - from) as f64 * (WIDTH - LEFT - RIGHT);
+    let floor = HEIGHT - BOTTOM;
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "at most 20 powers of ten")]
+    let rows = ROWS * (scale.high - scale.low) as usize;
+    let height = (floor - TOP) / rows as f64;
+    let heat: Vec<Vec<u64>> = columns.iter().map(|column| cells(column, &scale, rows)).collect();
+    let most = heat.iter().flatten().copied().max().unwrap_or(1).max(1);
+    for (column, cells) in columns.iter().zip(&heat) {
+        let (left, right) = (x(column.from), x(column.to.max(column.from)));
+        for (row, &count) in cells.iter().enumerate().filter(|&(_, &count)| count > 0) {
+            // By the logarithm: one slow call among thousands must be seen.
+            let shade = 0.12 + 0.88 * (count as f64).ln_1p() / (most as f64).ln_1p();
+            let top = floor - (row + 1) as f64 * height;
+            let note = format!(
+                "{} calls from {} to {}",
+                unit::count(count),
+                unit::nanos(column.from),
+                unit::nanos(column.to)
+            );
+            drawing.rect(left, top, (right - left).max(0.5) + 0.3, height, "heat", shade, &note);
+        }
+    }
+    drawing.value_axis(&scale, unit);
+    for quarter in 0..=4u64 {
+        let at = from + (to - from) / 4 * quarter;
+        let anchor = ["start", "middle", "middle", "middle", "end"][usize::try_from(quarter).unwrap_or(0)];
+        drawing.text(x(at), floor + 16.0, anchor, "quiet", unit::nanos(at));
+    }
+    drawing.text(
+        (LEFT + WIDTH - RIGHT) / 2.0,
+        floor + 34.0,
+        "middle",
+        "quiet",
+        "time since the recording began",
+    );
+    drawing.end()
+}
+
+/// Calls by row of the scale.
+fn cells(column: &Column, scale: &Scale, rows: usize) -> Vec<u64> {
+    let mut cells = vec![0; rows];
+    let scheme = column.histogram.scheme();
+    let mut add = |value: u64, count: u64| {
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of few rows")]
+        let row = ((scale.share(value) * rows as f64) as usize).min(rows.saturating_sub(1));
+        if let Some(cell) = cells.get_mut(row) {
+            *cell += count;
+        }
+    };
+    for (&index, &count) in &column.histogram.buckets {
+        add(scheme.lowest(index as usize), count);
+    }
+    if column.histogram.saturated > 0 {
+        add(u64::MAX, column.histogram.saturated);
+    }
+    cells
+}
