@@ -1,12 +1,12 @@
 //! HdrHistogram's percentile text (`.hgrm`), as its own tools print it: the form that plotters read.
 //!
-//! Durations are in µs with three decimals, so every ns shows; lengths in bytes.
+//! Values are in ns or bytes.
 
 use std::io::{self, Write};
 
 use hdrhistogram::Histogram;
 use probe_model::origin::Recording;
-use probe_model::series::{self, Unit};
+use probe_model::series;
 
 use super::{Export, Options, no_such_series};
 
@@ -28,11 +28,7 @@ impl Export for Percentiles {
         let series = series::of(&whole.window.counters).into_iter().find(|series| series.name == self.series);
         let series = series.ok_or_else(|| no_such_series(&self.series, whole))?;
         let hdr = series.histogram.to_hdr().map_err(|error| io::Error::other(error.to_string()))?;
-        let scale = match series.unit {
-            Unit::Nanos => 1e3,
-            Unit::Bytes => 1.0,
-        };
-        write(&hdr, scale, out)?;
+        write(&hdr, out)?;
         match series.histogram.saturated {
             0 => Ok(()),
             beyond => writeln!(out, "#[{beyond} more values are beyond the range]"),
@@ -41,24 +37,28 @@ impl Export for Percentiles {
 }
 
 /// The text of `AbstractHistogram.outputPercentileDistribution` (HdrHistogram 2.1, Java).
-fn write(hdr: &Histogram<u64>, scale: f64, out: &mut dyn Write) -> io::Result<()> {
-    let digits = 3;
+fn write(hdr: &Histogram<u64>, out: &mut dyn Write) -> io::Result<()> {
+    let digits = usize::from(hdr.sigfig());
     writeln!(out, "{:>12} {:>14} {:>10} {:>14}\n", "Value", "Percentile", "TotalCount", "1/(1-Percentile)")?;
-    let mut total = 0;
-    for step in hdr.iter_quantiles(TICKS) {
-        let value = step.value_iterated_to() as f64 / scale;
-        let share = step.quantile_iterated_to();
-        total += step.count_since_last_iteration();
-        if share < 1.0 {
-            let inverse = 1.0 / (1.0 - share);
-            writeln!(out, "{value:12.digits$} {share:14.12} {total:>10} {inverse:14.2}")?;
-        } else {
-            writeln!(out, "{value:12.digits$} {share:14.12} {total:>10}")?;
+    let mut steps = hdr.iter_recorded().map(|step| (step.value_iterated_to(), step.count_at_value()));
+    let (mut value, mut total, mut percent) = (0, 0, 0.0);
+    while total < hdr.len() {
+        // The next value that reaches the percentage; the same one as before where it reaches further.
+        while total == 0 || 100.0 * total as f64 / (hdr.len() as f64) < percent {
+            let Some((next, count)) = steps.next() else { break };
+            (value, total) = (next, total + count);
         }
+        let inverse = 1.0 / (1.0 - percent / 100.0);
+        let (value, share) = (value as f64, percent / 100.0);
+        writeln!(out, "{value:12.digits$} {share:14.12} {total:>10} {inverse:14.2}")?;
+        percent += 100.0 / (f64::from(TICKS) * 2f64.powf((100.0 / (100.0 - percent)).log2().trunc() + 1.0));
     }
-    let (mean, deviation) = (hdr.mean() / scale, hdr.stdev() / scale);
+    if !hdr.is_empty() {
+        writeln!(out, "{:12.digits$} {:14.12} {total:>10}", value as f64, 1.0)?;
+    }
+    let (mean, deviation) = (hdr.mean(), hdr.stdev());
     writeln!(out, "#[Mean    = {mean:12.digits$}, StdDeviation   = {deviation:12.digits$}]")?;
-    let (max, total) = (hdr.max() as f64 / scale, hdr.len());
+    let (max, total) = (hdr.max() as f64, hdr.len());
     writeln!(out, "#[Max     = {max:12.digits$}, Total count    = {total:>12}]")?;
     let (buckets, sub_buckets) = shape(hdr);
     writeln!(out, "#[Buckets = {buckets:>12}, SubBuckets     = {sub_buckets:>12}]")
