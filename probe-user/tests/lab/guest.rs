@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::PathBuf;
-use std::process::{Command, Output};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -101,7 +101,7 @@ pub(crate) fn record_load_with(name: &str, options: &[&str], load: &str) -> Reco
     let mut command = iovascope(&["record", "-o"]);
     command.arg(&recording).args(["-i", "100ms"]).args(options);
     command.args(["--", "iovascope", "load", "--json"]).args(load.split_whitespace());
-    command.stdout(fs::File::create(&result).unwrap()).stderr(std::process::Stdio::piped());
+    command.stdout(fs::File::create(&result).unwrap()).stderr(Stdio::piped());
     let child = command.spawn().unwrap();
     let recorder = child.id();
     let output = child.wait_with_output().unwrap();
@@ -111,7 +111,46 @@ pub(crate) fn record_load_with(name: &str, options: &[&str], load: &str) -> Reco
     Recorded { load, report: report(&recording), said, recorder }
 }
 
-pub(crate) fn report(recording: &std::path::Path) -> Value {
+/// A recorder in the background, counting already; it ends when it is told to.
+pub(crate) struct Running {
+    child: Child,
+    path: PathBuf,
+}
+
+impl Running {
+    /// By this backend; the recording is called `NAME-BACKEND`.
+    pub(crate) fn begin(backend: &str, name: &str) -> Self {
+        let path = file(&format!("{name}-{backend}.iova"));
+        let mut command = iovascope(&["record", "--quiet", "-i", "100ms", "--backend", backend, "-o"]);
+        // `cat` ends with its input, and the recorder with it.
+        command.arg(&path).args(["--", "cat"]).stdin(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        while !begun(&path) {
+            assert!(child.try_wait().unwrap().is_none(), "the recorder ended early");
+            std::thread::yield_now();
+        }
+        Self { child, path }
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// End it in order; its report.
+    pub(crate) fn end(mut self) -> Value {
+        drop(self.child.stdin.take());
+        let status = self.child.wait().unwrap();
+        assert!(status.success(), "{status}");
+        report(&self.path)
+    }
+}
+
+/// Whether a recorder has written a header, which it does when its probes count.
+pub(crate) fn begun(recording: &Path) -> bool {
+    fs::metadata(recording).is_ok_and(|file| file.len() > 8)
+}
+
+pub(crate) fn report(recording: &Path) -> Value {
     let output = succeed(iovascope(&["report", "--format", "json"]).arg(recording));
     serde_json::from_slice(&output.stdout).unwrap()
 }

@@ -5,7 +5,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests fail as tests do")]
 
+mod driver;
 mod guest;
+mod judge;
 mod older;
 mod oracle;
 

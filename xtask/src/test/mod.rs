@@ -19,7 +19,7 @@ use crate::{Chore, setup, ui};
 /// Sets up what is missing first. Closes with a line `N passed, N failed, N skipped`.
 #[derive(Args)]
 pub(crate) struct Test {
-    /// Parts to run; default: all.
+    /// Parts to run; default: all but `long`.
     #[arg(value_name = "PART")]
     parts: Vec<Part>,
     /// Only tests of the lab's guests whose names hold this.
@@ -42,15 +42,18 @@ pub(crate) enum Part {
     Lab,
     /// iovascope in guests, on every variant of the kernel.
     Guest,
+    /// The same claims over longer times and more repeats, in guests. An hour; runs only when named.
+    Long,
 }
 
 impl Part {
-    const ALL: [Self; 5] = [Self::Lint, Self::Unit, Self::Judges, Self::Lab, Self::Guest];
+    const ALL: [Self; 6] = [Self::Lint, Self::Unit, Self::Judges, Self::Lab, Self::Guest, Self::Long];
 
-    /// What `test lab` means: all that boots.
+    /// What `test lab` means: all that boots. Nothing but its name means `long`.
     fn chosen(parts: &[Self]) -> Vec<Self> {
         let wanted = |part: &Self| {
-            parts.is_empty() || parts.contains(part) || (*part == Self::Guest && parts.contains(&Self::Lab))
+            let meant = parts.is_empty() || (*part == Self::Guest && parts.contains(&Self::Lab));
+            parts.contains(part) || (meant && *part != Self::Long)
         };
         Self::ALL.into_iter().filter(wanted).collect()
     }
@@ -58,7 +61,7 @@ impl Part {
     fn variants(self) -> &'static [&'static str] {
         match self {
             Self::Lint | Self::Unit | Self::Judges => &[],
-            Self::Lab | Self::Guest => &suite::VARIANTS,
+            Self::Lab | Self::Guest | Self::Long => &suite::VARIANTS,
         }
     }
 }
@@ -66,7 +69,8 @@ impl Part {
 impl Chore for Test {
     fn run(self) -> Result<ExitCode> {
         let parts = Part::chosen(&self.parts);
-        if self.filter.is_some() && !parts.contains(&Part::Guest) {
+        let guests = [Part::Guest, Part::Long];
+        if self.filter.is_some() && !parts.iter().any(|part| guests.contains(part)) {
             bail!("--filter chooses among the guest's tests, which are not to run");
         }
         let variants = parts.iter().map(|part| part.variants()).max_by_key(|names| names.len());
@@ -95,7 +99,8 @@ mod tests {
 
     #[test]
     fn the_lab_means_all_that_boots() {
-        assert_eq!(Part::chosen(&[]), Part::ALL);
+        assert_eq!(Part::chosen(&[]), Part::ALL[..5]);
+        assert_eq!(Part::chosen(&[Part::Long]), [Part::Long]);
         assert_eq!(Part::chosen(&[Part::Lab]), [Part::Lab, Part::Guest]);
         assert_eq!(Part::chosen(&[Part::Guest, Part::Lint]), [Part::Lint, Part::Guest]);
     }

@@ -29,6 +29,28 @@ enum Judge {
     Guest,
 }
 
+/// Which of the guests' tests: those in modules called `long` are apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Usual,
+    Long,
+}
+
+impl Form {
+    /// Whether a test belongs to it, by its path.
+    fn holds(self, test: &str) -> bool {
+        test.contains("::long::") == (self == Self::Long)
+    }
+
+    /// Seconds until a guest is stopped.
+    fn limit(self) -> &'static str {
+        match self {
+            Self::Usual => "1800",
+            Self::Long => "14400",
+        }
+    }
+}
+
 /// Some tests behind one command.
 pub(super) struct Suite {
     pub(super) name: String,
@@ -50,7 +72,8 @@ pub(super) fn of(part: Part, mirror: &Mirror, filter: Option<&str>) -> Result<Ve
             ),
             judge: Judge::Guest,
         }]),
-        Part::Guest => guests(mirror, filter),
+        Part::Guest => guests(mirror, filter, Form::Usual),
+        Part::Long => guests(mirror, filter, Form::Long),
     }
 }
 
@@ -113,7 +136,7 @@ fn copy_folder(from: &Path, to: &Path) -> Result<()> {
     Ok(())
 }
 
-fn guests(mirror: &Mirror, filter: Option<&str>) -> Result<Vec<Suite>> {
+fn guests(mirror: &Mirror, filter: Option<&str>, form: Form) -> Result<Vec<Suite>> {
     let binary = build::test_binary(mirror, "lab", &["lab"])?;
     build::binary(mirror)?;
     // The binary is static: what runs in the guest can be asked here.
@@ -122,12 +145,12 @@ fn guests(mirror: &Mirror, filter: Option<&str>) -> Result<Vec<Suite>> {
     let mut suites = Vec::new();
     for variant in VARIANTS {
         let module = format!("{}::", variant.replace('-', "_"));
-        let ours = tests.iter().filter(|test| test.starts_with(&module));
+        let ours = tests.iter().filter(|test| test.starts_with(&module) && form.holds(test));
         let wanted: Vec<&str> =
             ours.copied().filter(|test| filter.is_none_or(|text| test.contains(text))).collect();
         // Without a filter an empty module runs too, and fails as a run without a test.
-        if filter.is_none() || !wanted.is_empty() {
-            suites.push(guest(variant, &binary, &wanted)?);
+        if (filter.is_none() && form == Form::Usual) || !wanted.is_empty() {
+            suites.push(guest(variant, &binary, &wanted, form)?);
         }
     }
     match filter {
@@ -136,14 +159,14 @@ fn guests(mirror: &Mirror, filter: Option<&str>) -> Result<Vec<Suite>> {
     }
 }
 
-fn guest(variant: &str, binary: &Path, tests: &[&str]) -> Result<Suite> {
+fn guest(variant: &str, binary: &Path, tests: &[&str], form: Form) -> Result<Suite> {
     let folder = binary.parent().ok_or_else(|| anyhow!("{} has no folder", binary.display()))?;
     let name = binary.file_name().ok_or_else(|| anyhow!("{} has no name", binary.display()))?;
     let (mut share, mut program) = (OsString::from("tests="), OsString::from("/lab/share/tests/"));
     share.push(folder);
     program.push(name);
     let mut command = tool::this();
-    command.args(["lab", "run", "--no-build", "--variant", variant]);
+    command.args(["lab", "run", "--no-build", "--timeout", form.limit(), "--variant", variant]);
     command.arg("--out").arg(empty_folder(variant)?).arg("--share").arg(share).arg("--");
     // In turn: the tests share one machine, and count everything that happens on it.
     command.arg(program).args(["--test-threads=1", "--exact"]).args(tests);
@@ -234,6 +257,13 @@ mod tests {
         assert_eq!(suite(Judge::Guest).judge(tally(3, 0, 2), true).failed, 2);
         assert_eq!(suite(Judge::Guest).judge(tally(0, 0, 0), true).failed, 1);
         assert_eq!(suite(Judge::Harness).judge(tally(3, 0, 2), true).skipped, 2);
+    }
+
+    #[test]
+    fn long_forms_are_told_by_their_module() {
+        for (test, long) in [("mainline::residue::long::killed", true), ("mainline::long_runs::all", false)] {
+            assert_eq!((Form::Long.holds(test), Form::Usual.holds(test)), (long, !long));
+        }
     }
 
     #[test]

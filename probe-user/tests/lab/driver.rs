@@ -1,0 +1,64 @@
+//! GET_PA out of this process's own threads: for what `iovascope load` cannot be told to do.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use iovascope::workload::iommufd::{Answer, Iommufd, Query};
+use iovascope::workload::memory::{self, MemInfo, Memory};
+use iovascope::workload::quantity::{Bytes, Iova, PageSize};
+use iovascope::workload::session::{Session, Target};
+use rustix::io::Errno;
+
+const DEVICE: &str = "/dev/vfio/devices/noiommu-vfio0";
+const START: Iova = Iova(1 << 32);
+
+/// A mapped buffer of this process.
+pub(crate) struct Buffer {
+    session: Session,
+    target: Target,
+}
+
+/// What threads need of a buffer to ask about it.
+#[derive(Clone, Copy)]
+pub(crate) struct Caller<'a> {
+    iommufd: &'a Iommufd,
+    target: Target,
+}
+
+impl Buffer {
+    pub(crate) fn of(memory: Memory, bytes: u64) -> Self {
+        let info = MemInfo::read(Path::new("/")).unwrap();
+        let region =
+            memory::prepare(memory, Bytes(bytes), Some(Bytes(u64::MAX)), &info, PageSize::of_system());
+        let region = region.unwrap_or_else(|error| panic!("{memory:?}: {error}"));
+        let iommufd = Iommufd::open(Path::new("/dev/iommu")).unwrap();
+        let mut session = Session::open(iommufd, Path::new(DEVICE)).unwrap();
+        let target = session.map(region, START).unwrap();
+        Self { session, target }
+    }
+
+    pub(crate) fn caller(&self) -> Caller<'_> {
+        Caller { iommufd: &self.session.iommufd, target: self.target }
+    }
+
+    pub(crate) fn close(self) {
+        self.session.close().unwrap();
+    }
+}
+
+impl Caller<'_> {
+    /// One GET_PA, `offset` bytes into the buffer.
+    pub(crate) fn ask(&self, offset: u64, length: u64) -> Result<Answer, Errno> {
+        let iova = Iova(START.0 + offset);
+        self.iommufd.get_pa_uncounted(Query { ioas: self.target.ioas, flags: 0, iova, length })
+    }
+}
+
+/// Ends threads that look at it, also when a test fails: its scope waits for them.
+pub(crate) struct SetAtEnd<'a>(pub(crate) &'a AtomicBool);
+
+impl Drop for SetAtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,102 @@
+//! Dying at any time under load: nothing stays.
+//!
+//! The short forms run always, the long ones by `cargo xtask test long`.
+
+use std::fs;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+
+use iovascope::workload::memory::Memory;
+
+use crate::driver::{Buffer, Caller, SetAtEnd};
+use crate::guest::{self, begun};
+
+const BACKENDS: [&str; 3] = ["fsession", "fentry", "kprobe"];
+/// Of the load.
+const THREADS: u64 = 2;
+/// The same choices at every run.
+const SEED: u64 = 0x10a5_c09e;
+
+#[test]
+fn recorders_killed_at_any_time_leave_nothing() {
+    killed(9);
+}
+
+/// `cargo xtask test long`.
+mod long {
+    #[test]
+    fn three_hundred_recorders_killed_at_any_time_leave_nothing() {
+        super::killed(300);
+    }
+}
+
+/// Calls from some threads for as long as `work` takes; it can see how many there were.
+fn under_load(work: impl FnOnce(&AtomicU64)) {
+    guest::huge_pages(8);
+    let buffer = Buffer::of(Memory::Hugetlb, 2 << 20);
+    let (done, calls) = (AtomicBool::new(false), AtomicU64::new(0));
+    let ask = |caller: Caller<'_>| {
+        while !done.load(Ordering::Relaxed) {
+            caller.ask(0, 4096).unwrap();
+            calls.fetch_add(1, Ordering::Relaxed);
+        }
+    };
+    thread::scope(|scope| {
+        for _ in 0..THREADS {
+            let caller = buffer.caller();
+            scope.spawn(move || ask(caller));
+        }
+        let _end = SetAtEnd(&done);
+        work(&calls);
+    });
+    buffer.close();
+}
+
+/// Kill recorders after so many calls of the load as chance decides: before, while and after they attach.
+fn killed(times: usize) {
+    under_load(|calls| {
+        let passed = |since: u64| calls.load(Ordering::Relaxed) - since;
+        let mut chance = Chance(SEED);
+        let mut early = 0;
+        for (time, backend) in (0..times).zip(BACKENDS.iter().cycle()) {
+            let path = guest::file("killed-anywhere.iova");
+            let mut record = guest::iovascope(&["record", "-q", "-i", "10ms", "--backend", backend, "-o"]);
+            record.arg(&path).stderr(Stdio::null());
+            let start = |record: &mut Command| (calls.load(Ordering::Relaxed), record.spawn().unwrap());
+            // How long beginning takes, in calls of now: the host's other work decides about that.
+            let (since, mut whole) = start(&mut record);
+            while !begun(&path) {
+                assert!(whole.try_wait().unwrap().is_none(), "time {time}, {backend}: it ended early");
+                thread::yield_now();
+            }
+            let needed = passed(since).max(1);
+            whole.kill().unwrap();
+            whole.wait().unwrap();
+            fs::remove_file(&path).unwrap();
+            let (since, mut victim) = start(&mut record);
+            let patience = chance.below(needed + needed / 4);
+            while passed(since) < patience {
+                thread::yield_now();
+            }
+            victim.kill().unwrap();
+            victim.wait().unwrap();
+            early += usize::from(!begun(&path));
+            let _ = fs::remove_file(&path);
+            guest::nothing_left();
+        }
+        assert!(early > times / 4, "{early} of {times} were killed before they counted");
+    });
+}
+
+/// splitmix64.
+struct Chance(u64);
+
+impl Chance {
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let word = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (word ^ (word >> 31)) % limit
+    }
+}
