@@ -45,6 +45,22 @@ pub const ROW_UNKNOWN: usize = NAMES.len() + 1;
 pub const ROWS: usize = NAMES.len() + 2;
 /// Row of `IOMMU_IOAS_NOIOMMU_GET_PA`.
 pub const ROW_GET_PA: usize = 0x15;
+/// Row of `IOMMU_IOAS_ALLOC`.
+pub const ROW_IOAS_ALLOC: usize = 0x01;
+
+/// Whether commands of a row may change which areas an IOAS has: DESTROY, `IOAS_COPY`, `IOAS_MAP`,
+/// `IOAS_UNMAP`, `IOAS_MAP_FILE`, and whatever the VFIO compatibility layer does.
+#[must_use]
+pub const fn changes_areas(row: usize) -> bool {
+    const ROWS: u32 = 1 | 1 << 0x03 | 1 << 0x05 | 1 << 0x06 | 1 << 0x0f | 1 << ROW_VFIO_COMPAT;
+    row < 32 && ROWS >> row & 1 != 0
+}
+
+/// Whether commands of a row may make an IOAS.
+#[must_use]
+pub const fn makes_ioas(row: usize) -> bool {
+    row == ROW_IOAS_ALLOC || row == ROW_VFIO_COMPAT
+}
 
 /// The row of an ioctl number as the dispatch sees it.
 ///
@@ -81,7 +97,18 @@ pub fn row_of_name(name: &str) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
+    extern crate std;
     use super::*;
+    use std::vec::Vec;
+
+    #[test]
+    fn commands_that_change_areas() {
+        let names: Vec<_> = (0..ROWS).filter(|&row| changes_areas(row)).filter_map(name_of).collect();
+        let expected = ["DESTROY", "IOAS_COPY", "IOAS_MAP", "IOAS_UNMAP", "IOAS_MAP_FILE", "VFIO_COMPAT"];
+        assert_eq!(names, expected);
+        assert_eq!(row_of_name("IOAS_ALLOC"), Some(ROW_IOAS_ALLOC));
+        assert!(makes_ioas(ROW_IOAS_ALLOC) && !makes_ioas(ROW_GET_PA));
+    }
 
     #[test]
     fn numbers_find_their_rows() {

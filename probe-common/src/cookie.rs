@@ -52,6 +52,14 @@ impl CapCode {
         self.0 == ELSEWHERE
     }
 
+    /// The cap in bytes; 2^64 - 1 for none, and for one that is kept elsewhere.
+    #[must_use]
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "BPF: a call would cost more than the body")]
+    pub const fn bytes(self, page_shift: u64) -> u64 {
+        if self.0 >= FIRST { (self.0 - FIRST) << page_shift } else { u64::MAX }
+    }
+
     /// Whether a run of `run` bytes fills the cap; `false` for one that is kept elsewhere.
     #[must_use]
     #[inline(always)]
@@ -106,6 +114,7 @@ mod tests {
         for cap in [0, 4096, 2 << 20, most] {
             let code = CapCode::of(cap, 12);
             assert!(!code.is_elsewhere() && code.is_filled_by(cap, 12), "{cap}");
+            assert_eq!(code.bytes(12), cap);
             assert!(!code.is_filled_by(cap + 1, 12) && !code.is_filled_by(cap + 4096, 12), "{cap}");
         }
         for cap in [1, 4095, 10_000, most + 4096, u64::MAX - 1] {
@@ -113,6 +122,7 @@ mod tests {
             assert!(!CapCode::of(cap, 12).is_filled_by(cap, 12), "{cap}");
         }
         let none = CapCode::of(u64::MAX, 12);
+        assert_eq!(none.bytes(12), u64::MAX);
         assert!(!none.is_elsewhere() && !none.is_filled_by(u64::MAX, 12));
     }
 

@@ -6,6 +6,7 @@
 //! * [`site`]: the table of probed kernel functions
 //! * [`command`]: the table of iommufd ioctls
 //! * [`bucket`]: the only bucket arithmetic in the repository
+//! * [`constant`]: what programs are told before they are loaded
 //! * [`dist`]: one value into one distribution
 //! * [`cookie`]: what fsession programs keep of an open call
 //! * [`kfunc`]: the kernel functions that programs call
@@ -21,6 +22,7 @@
 
 pub mod bucket;
 pub mod command;
+pub mod constant;
 pub mod cookie;
 pub mod dist;
 pub mod kfunc;

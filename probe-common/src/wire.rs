@@ -17,14 +17,25 @@ use crate::command;
 use crate::dist::{FailedLatencies, Latencies, RunLengths};
 use crate::site::SITES;
 
-/// Name of the array of [`Block`]s, one element per possible CPU, mappable.
+/// Name of the array with one element of all [`Block`]s, one per possible CPU, mappable.
 pub const BLOCKS_MAP: &str = "BLOCKS";
-/// Name of the read-only global with log2 of the kernel's page size.
-pub const PAGE_SHIFT_GLOBAL: &str = "PAGE_SHIFT";
-/// Name of the read-only global that says whether `*length` at entry is a cap (see [`Stop`]).
-pub const LENGTH_IS_CAP_GLOBAL: &str = "LENGTH_IS_CAP";
 /// Name of the map with caps of open calls that [`crate::cookie::CapCode`] cannot hold.
 pub const CAPS_MAP: &str = "CAPS";
+/// Name of the array with the one [`Shared`].
+pub const SHARED_MAP: &str = "SHARED";
+/// Name of the hash map from [`CallerKey`] to slot; user space cannot read it.
+pub const SLOTS_MAP: &str = "SLOTS";
+/// Name of the array of [`Caller`]s by slot, mappable.
+pub const CALLERS_MAP: &str = "CALLERS";
+/// Name of the ring buffer of [`CallRecord`]s.
+pub const CALLS_MAP: &str = "CALLS";
+/// Name of the array of [`Wait`]s, by thread.
+pub const WAITS_MAP: &str = "WAITS";
+/// Name of the array of [`LockBlock`]s, one per possible CPU, mappable.
+pub const LOCK_BLOCKS_MAP: &str = "LOCK_BLOCKS";
+
+/// Rows of the table of callers. The first ones are for who finds it full, one a site.
+pub const CALLERS: usize = 256;
 
 /// Open calls a site can hold at once; a call beyond is counted in [`Flow::unstored`].
 pub const OPEN_CALLS: u32 = 16_384;
@@ -42,18 +53,19 @@ pub const SCAN_CLASSES: usize = 16;
 pub const ERRNO_SLOTS: usize = 576;
 
 /// What became of the calls of one site. Fates of armed calls:
-/// `entered = exited + unstored + superseded + (slots left in the table of open calls)`.
+/// `entered = exited + unstored + unreadable + superseded + (slots left in the table of open calls)`, where
+/// `exited` = values in the site's latency distributions + `backwards` + `unread` + `canary`.
 #[derive(Debug, Clone, Copy, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Flow {
     /// Calls whose entry program ran.
     pub entered: u64,
-    /// Calls whose return program ran and found the entry.
-    pub exited: u64,
     /// Returns without an entry: the call began before arming, or its entry was missed or not stored.
     pub unmatched: u64,
-    /// Entries that found no slot in the table of open calls, or whose arguments could not be read.
+    /// Entries that found no slot in the table of open calls.
     pub unstored: u64,
+    /// Entries whose arguments could not be read.
+    pub unreadable: u64,
     /// Entries that found an older open call of the same thread: its return was lost.
     pub superseded: u64,
     /// Returns stamped earlier than their entry (`bpf_ktime_get_ns` may step back across an update);
@@ -63,6 +75,41 @@ pub struct Flow {
     pub unread: u64,
     /// Of `unmatched`: returns of calls whose entry the kernel did not show to the fsession program.
     pub unseen: u64,
+    /// Calls of the recorder's own, in no distribution and no row of callers.
+    pub canary: u64,
+    /// Calls since the last one that was sampled for a single record.
+    pub unsampled: u64,
+    /// Single records that found the ring full or busy.
+    pub dropped: u64,
+}
+
+/// The caller whose call a site counted last on this CPU. Holds a kernel pointer: never leaves the
+/// BPF side.
+#[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct LastCaller {
+    /// The `struct io_pagetable`; 0 at the dispatch site.
+    pub iopt: u64,
+    /// The process.
+    pub tgid: u32,
+    /// Its row.
+    pub slot: u32,
+}
+
+/// Calls of one caller. `failed` and `calls` are of returned calls.
+#[derive(Debug, Clone, Copy, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct CallerCell {
+    /// Calls.
+    pub calls: u64,
+    /// Of these, failed ones.
+    pub failed: u64,
+    /// Sum of their latencies, ns.
+    pub nanos: u64,
+    /// Sum of the pages that the returned runs touch.
+    pub pages: u64,
+    /// Sum of the returned runs, bytes.
+    pub bytes: u64,
 }
 
 /// Latency of one command.
@@ -87,8 +134,6 @@ pub struct ScanCell {
     pub failed: FailedLatencies,
     /// Failed calls per errno, by [`errno_slot`].
     pub errno: [u64; ERRNO_SLOTS],
-    /// Sum of the pages that the returned runs touch.
-    pub pages: u64,
     /// Returned run in bytes, by [`Stop`].
     pub runs: [RunLengths; Stop::COUNT],
 }
@@ -102,29 +147,157 @@ pub struct Block {
     pub armed: u64,
     /// Fates of calls, by [`crate::site::SiteId`].
     pub flow: [Flow; SITES.len()],
+    /// The site's last caller here, by [`crate::site::SiteId`].
+    pub last: [LastCaller; SITES.len()],
+    /// Callers by slot.
+    pub callers: [CallerCell; CALLERS],
     /// The dispatch site, by [`command::row_of`].
     pub dispatch: [CommandCell; command::ROWS],
     /// The `get_phys` site.
     pub get_phys: ScanCell,
 }
 
-/// Why a scan ended, as far as arguments and results tell (`iopt_get_phys`, Linux 7.3).
+/// What all CPUs share.
+#[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Shared {
+    /// Commands inside the dispatch that may change areas ([`command::changes_areas`]).
+    pub changing: u64,
+    /// `bpf_ktime_get_ns` at the return of the last such command.
+    pub changed_at: u64,
+    /// Slots of the table of callers that were given away beyond the first ones.
+    pub slots: u64,
+}
+
+/// Key of the table of callers. Holds a kernel pointer: never leaves the BPF side.
+#[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct CallerKey {
+    /// The `struct io_pagetable`; 0 at the dispatch site.
+    pub iopt: u64,
+    /// The process.
+    pub tgid: u32,
+    /// The IOAS's number; 0 where it is not known.
+    pub ioas: u32,
+}
+
+/// Who has a slot of the table of callers.
+#[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Caller {
+    /// The process; 0 of a slot that nobody has.
+    pub tgid: u32,
+    /// The IOAS's number; 0 where it is not known (numbers begin with 1).
+    pub ioas: u32,
+    /// The site, as [`crate::site::SiteId`].
+    pub site: u32,
+    /// Nothing.
+    pub reserved: u32,
+    /// `comm` of the thread that came first.
+    pub comm: [u8; COMM],
+}
+
+/// `TASK_COMM_LEN` (include/linux/sched.h, Linux 7.3): 15 bytes and a NUL.
+pub const COMM: usize = 16;
+
+/// A single call that was sampled or slow. Holds neither a physical address nor a kernel pointer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct CallRecord {
+    /// `bpf_ktime_get_ns` at return.
+    pub at: u64,
+    /// Latency, ns.
+    pub nanos: u64,
+    /// Thread in the lower half, process in the upper.
+    pub thread: u64,
+    /// The IOVA; 0 unless it was asked to be included.
+    pub iova: u64,
+    /// The cap in bytes; 2^64 - 1 where there is none. Of `get_phys` only.
+    pub cap: u64,
+    /// The returned run in bytes. Of successful `get_phys` calls only.
+    pub run: u64,
+    /// Pages that the run touches. Of successful `get_phys` calls only.
+    pub pages: u64,
+    /// The CPU at return.
+    pub cpu: u32,
+    /// Errno of a failed call; 0 of a successful one.
+    pub errno: u32,
+    /// The site, as [`crate::site::SiteId`].
+    pub site: u32,
+    /// Row of the command at the dispatch site, [`Stop`] of a successful call at `get_phys`.
+    pub kind: u32,
+    /// 1 of a call that is recorded because it was slow.
+    pub slow: u32,
+    /// Nothing.
+    pub reserved: u32,
+    /// `comm` of the thread.
+    pub comm: [u8; COMM],
+}
+
+/// What a thread inside the dispatch has waited for locks. Holds kernel pointers: never leaves the BPF
+/// side.
+#[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Wait {
+    /// The thread, as `bpf_get_current_pid_tgid`; [`FREE`] for a slot without a call.
+    pub owner: u64,
+    /// The lock that it waits for; 0: none.
+    pub lock: u64,
+    /// `bpf_ktime_get_ns` when the wait began.
+    pub since: u64,
+    /// Whether that lock is a mutex.
+    pub is_mutex: u64,
+    /// All waits since the entry of the dispatch, ns.
+    pub all: u64,
+    /// The IOAS's `iova_rwsem`; 0 outside of `get_phys`.
+    pub iova_rwsem: u64,
+    /// Waits for it since the entry of `get_phys`, ns.
+    pub for_rwsem: u64,
+    /// Waits for mutexes since the entry of `get_phys`, ns: of one, `iopt_pages.mutex`.
+    pub for_mutex: u64,
+}
+
+/// One CPU's lock waits.
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct LockBlock {
+    /// Successful `get_phys` calls: waiting for `iova_rwsem`, ns.
+    pub rwsem: Latencies,
+    /// Successful `get_phys` calls: waiting for `iopt_pages.mutex`, ns.
+    pub mutex: Latencies,
+    /// Successful `get_phys` calls: the rest of their latency, ns.
+    pub scanning: Latencies,
+    /// Waits of calls that waited at all, ns, by row of the command.
+    pub commands: [FailedLatencies; command::ROWS],
+    /// Waits whose end was not seen.
+    pub unended: u64,
+    /// Calls without a slot in the table of waits: in no distribution here.
+    pub unstored: u64,
+}
+
+/// Why a scan ended (`iopt_get_phys`, Linux 7.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u32)]
 pub enum Stop {
     /// The run fills the cap exactly. Known only where `*length` at entry is a cap.
     Cap = 0,
-    /// The run is shorter than the cap: the area's end or a discontiguity.
+    /// The run is shorter than the cap: the area's end or a discontiguity, and not known which.
     Short = 1,
     /// Success with a physical address of 0: the first page has no mapping.
     Unmapped = 2,
+    /// Short, and the area had ended: read from the IOAS's tree of areas at the return, while no
+    /// command that changes areas was under way or had been since the call began.
+    AreaEnd = 3,
+    /// Short, and the area went on: the next page was not physically next, or had no mapping. Known in
+    /// the same way.
+    Break = 4,
 }
 
 impl Stop {
     /// Number of stops.
-    pub const COUNT: usize = 3;
+    pub const COUNT: usize = 5;
     /// Every stop, in the order of [`ScanCell::runs`].
-    pub const ALL: [Self; Self::COUNT] = [Self::Cap, Self::Short, Self::Unmapped];
+    pub const ALL: [Self; Self::COUNT] = [Self::Cap, Self::Short, Self::Unmapped, Self::AreaEnd, Self::Break];
 
     /// The word users see.
     #[must_use]
@@ -133,6 +306,8 @@ impl Stop {
             Self::Cap => "cap",
             Self::Short => "short",
             Self::Unmapped => "unmapped",
+            Self::AreaEnd => "area-end",
+            Self::Break => "break",
         }
     }
 }
@@ -163,8 +338,10 @@ pub struct GetPhysOpen {
     pub length: u64,
     /// `*length` at entry.
     pub cap: u64,
-    /// Offset of the IOVA in its page.
-    pub offset: u64,
+    /// The `iova` argument.
+    pub iova: u64,
+    /// The `iopt` argument.
+    pub iopt: u64,
 }
 
 /// The scan-length class of a scan of `pages` pages.
@@ -191,11 +368,13 @@ mod tests {
 
     #[test]
     fn sizes_are_pinned() {
-        assert_eq!(size_of::<Flow>(), 64);
+        assert_eq!(size_of::<Flow>(), 88);
         assert_eq!(size_of::<CommandCell>(), 32 + 4096 * 4 + 32 + 560 * 4 + 576 * 8);
-        assert_eq!(offset_of!(Block, dispatch), 136);
+        assert_eq!(offset_of!(Block, dispatch), 8 + 2 * 88 + 2 * 16 + CALLERS * 40);
+        assert_eq!(size_of::<CallRecord>(), 96);
         assert_eq!(size_of::<Block>() % 8, 0);
-        assert!(size_of::<Block>() < 1 << 20);
+        // 64 of them and everything else stay below 64 MiB.
+        assert!(size_of::<Block>() < 61 << 14);
     }
 
     #[test]

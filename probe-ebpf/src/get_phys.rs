@@ -1,5 +1,6 @@
 //! `int iopt_get_phys(struct io_pagetable *, unsigned long iova, u64 *paddr, u64 *length)`: latency
-//! by scan length, run length by stop, errno (drivers/iommu/iommufd/io_pagetable.c, Linux 7.3).
+//! by scan length, run length by stop, errno, scans by process and IOAS
+//! (drivers/iommu/iommufd/io_pagetable.c, Linux 7.3).
 //!
 //! Both pointers are kernel memory (the ioctl's command buffer), so no user memory is read. The
 //! outputs of a failed call are not meaningful and not read.
@@ -10,17 +11,27 @@ use probe_common::dist::Distribution as _;
 use probe_common::site::SiteId;
 use probe_common::wire::{Block, GetPhysOpen, Stop, errno_slot, scan_class};
 
-use crate::maps::{self, near};
+use crate::calls::{self, Facts};
+use crate::dispatch::is_canary;
+use crate::kernel::Kernel;
+use crate::maps::near;
+use crate::{area, callers, constant, waits};
 
 /// The site's place in [`Block::flow`].
 pub const FLOW: usize = SiteId::GetPhys as usize;
 
+/// A call that is to be counted.
+pub struct Returned {
+    pub iopt: u64,
+    pub iova: u64,
+    pub result: i64,
+    pub now: u64,
+    /// Latency, ns.
+    pub nanos: u64,
+}
+
 /// What a successful call found.
 pub struct Scan {
-    /// log2 of the page size: a constant that costs a load each time it is asked for.
-    pub shift: u64,
-    /// Where in its page the IOVA is.
-    pub offset: u64,
     /// `*length` after the call.
     pub run: u64,
     /// `*paddr` after the call.
@@ -32,66 +43,102 @@ pub struct Scan {
 impl Scan {
     /// What a call from the table of open calls found.
     #[inline(always)]
-    pub fn of_open(open: &GetPhysOpen, run: u64, paddr: u64) -> Self {
-        Self { shift: maps::page_shift(), offset: open.offset, run, paddr, is_filled: run == open.cap }
+    pub fn of_open(open: &GetPhysOpen, run: u64, paddr: u64) -> Option<Self> {
+        Some(Self { run, paddr, is_filled: run == open.cap })
     }
 }
 
 /// Count a call that returned; `scan` looks at the outputs, and is asked only where they mean
-/// something.
+/// something, `cap` only where a call is recorded by itself.
 ///
 /// # Safety
 /// `block` is the current CPU's.
 #[inline(always)]
-pub unsafe fn count(
+pub unsafe fn count<K: Kernel>(
     ctx: &impl EbpfContext,
     block: *mut Block,
-    result: i64,
-    duration: u64,
+    call: Returned,
     scan: impl FnOnce() -> Option<Scan>,
+    cap: impl FnOnce() -> u64,
 ) {
+    let Returned { iopt, iova, result, now, nanos } = call;
     // SAFETY: the cell is in the current CPU's block; slot, class and stop are in bounds.
     unsafe {
         let cell = &mut (*block).get_phys;
         if result != 0 {
-            cell.failed.record(duration);
-            cell.errno[errno_slot(result.unsigned_abs())] += 1;
-            trace!(ctx, "get_phys errno {} in {} ns", -result, duration);
+            if is_canary() {
+                (*block).flow[FLOW].canary += 1;
+                return;
+            }
+            let errno = result.unsigned_abs();
+            cell.failed.record(nanos);
+            cell.errno[errno_slot(errno)] += 1;
+            let caller = callers::row::<K>(block, SiteId::GetPhys, iopt);
+            (*caller).calls += 1;
+            (*caller).failed += 1;
+            (*caller).nanos += nanos;
+            trace!(ctx, "get_phys errno {} in {} ns", errno, nanos);
+            let facts = |cap| Facts {
+                site: SiteId::GetPhys,
+                errno: errno as u32,
+                kind: 0,
+                iova,
+                cap,
+                run: 0,
+                pages: 0,
+            };
+            calls::consider(block, now, nanos, || facts(cap()));
             return;
         }
         let Some(scan) = scan() else {
             (*block).flow[FLOW].unread += 1;
             return;
         };
-        let pages = pages_of(&scan);
-        cell.pages = cell.pages.wrapping_add(pages);
-        (*near(&raw mut cell.ok[scan_class(pages)])).record(duration);
-        let stop = stop_of(&scan);
+        let pages = pages_of(iova, scan.run);
+        (*near(&raw mut cell.ok[scan_class(pages)])).record(nanos);
+        let caller = callers::row::<K>(block, SiteId::GetPhys, iopt);
+        (*caller).calls += 1;
+        (*caller).nanos += nanos;
+        (*caller).pages += pages;
+        (*caller).bytes += scan.run;
+        let stop = stop_of::<K>(iopt, iova, pages, &scan, now - nanos);
         (*near(&raw mut cell.runs[stop as usize])).record(scan.run);
-        trace!(ctx, "get_phys run {} stop {} in {} ns", scan.run, stop as u32, duration);
+        waits::leave_get_phys(nanos);
+        trace!(ctx, "get_phys run {} stop {} in {} ns", scan.run, stop as u32, nanos);
+        calls::consider(block, now, nanos, || Facts {
+            site: SiteId::GetPhys,
+            errno: 0,
+            kind: stop as u32,
+            iova,
+            cap: cap(),
+            run: scan.run,
+            pages,
+        });
     }
-}
-
-/// Where in its page of `2^shift` bytes an IOVA is.
-#[inline(always)]
-pub fn offset_of(iova: u64, shift: u64) -> u64 {
-    iova & ((1 << shift) - 1)
 }
 
 /// Pages that the run touches.
 #[inline(always)]
-fn pages_of(scan: &Scan) -> u64 {
-    scan.offset.wrapping_add(scan.run).wrapping_add((1 << scan.shift) - 1) >> scan.shift
+fn pages_of(iova: u64, run: u64) -> u64 {
+    let mask = constant::page_mask();
+    shifted_right((iova & mask).wrapping_add(run).wrapping_add(mask), constant::page_shift())
 }
 
-/// Why the scan ended, as far as arguments and results tell. The kernel checks the cap first.
+/// `value >> shift` without the mask that keeps Rust's shift defined: the constant is below 64.
 #[inline(always)]
-fn stop_of(scan: &Scan) -> Stop {
+fn shifted_right(value: u64, shift: u64) -> u64 {
+    // SAFETY: the page shift of any kernel is below 64.
+    unsafe { core::intrinsics::unchecked_shr(value, shift) }
+}
+
+/// Why the scan ended. The kernel checks the cap first.
+#[inline(always)]
+fn stop_of<K: Kernel>(iopt: u64, iova: u64, pages: u64, scan: &Scan, since: u64) -> Stop {
     if scan.paddr == 0 {
         Stop::Unmapped
-    } else if scan.is_filled && maps::length_is_cap() {
+    } else if scan.is_filled && constant::length_is_cap() {
         Stop::Cap
     } else {
-        Stop::Short
+        area::stop::<K>(iopt, iova, pages, since)
     }
 }

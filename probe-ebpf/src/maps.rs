@@ -1,26 +1,23 @@
-//! Every map and load-time constant. Names and sizes come from `probe_common::wire`.
+//! Every map. Names and sizes come from `probe_common::wire`.
 
 use core::arch::asm;
 
 use aya_ebpf::{
-    Global,
-    bindings::BPF_F_MMAPABLE,
+    bindings::{BPF_F_MMAPABLE, BPF_F_WRONLY},
     helpers::bpf_get_smp_processor_id,
     macros::map,
-    maps::{Array, HashMap},
+    maps::{Array, HashMap, RingBuf},
 };
-use probe_common::wire::{Block, DispatchOpen, GetPhysOpen, OPEN_CALLS, OPEN_SLOTS};
+use probe_common::wire::{
+    Block, CALLERS as CALLER_ROWS, Caller, CallerKey, DispatchOpen, GetPhysOpen, LockBlock, OPEN_CALLS,
+    OPEN_SLOTS, Shared, Wait,
+};
 
-/// log2 of the kernel's page size; set by user space before load.
-#[unsafe(no_mangle)]
-static PAGE_SHIFT: Global<u8> = Global::new(12);
+use crate::constant;
 
-/// Whether `*length` at the entry of `iopt_get_phys` is a cap; set by user space before load from
-/// the ABI it found.
-#[unsafe(no_mangle)]
-static LENGTH_IS_CAP: Global<u8> = Global::new(1);
-
-/// One element per possible CPU; user space sets the number before load.
+/// One element that holds a block for each possible CPU: user space makes it that long before load. A map
+/// of one element has an address that the loader can give to programs, where a look-up costs ten
+/// instructions.
 #[map]
 static BLOCKS: Array<Block> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
@@ -36,34 +33,62 @@ pub static GET_PHYS_OPEN: Array<GetPhysOpen> = Array::with_max_entries(OPEN_SLOT
 #[map]
 pub static CAPS: HashMap<u64, u64> = HashMap::with_max_entries(OPEN_CALLS, 0);
 
-/// log2 of the page size.
-#[inline(always)]
-pub fn page_shift() -> u64 {
-    // Masked so that the verifier and LLVM know the shift is in range.
-    u64::from(PAGE_SHIFT.load() & 31)
-}
+/// What all CPUs share.
+#[map]
+static SHARED: Array<Shared> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
-/// Whether `*length` at entry is a cap.
-#[inline(always)]
-pub fn length_is_cap() -> bool {
-    LENGTH_IS_CAP.load() != 0
-}
+/// Slots of callers. Its keys hold kernel pointers: the kernel lets user space write it, not read it.
+#[map]
+pub static SLOTS: HashMap<CallerKey, u32> = HashMap::with_max_entries(CALLER_ROWS as u32, BPF_F_WRONLY);
 
-/// The current CPU's block. Written by this CPU alone, each word by one program alone (see
-/// `probe_common::wire`).
+/// Callers by slot.
+#[map]
+pub static CALLERS: Array<Caller> = Array::with_max_entries(CALLER_ROWS as u32, BPF_F_MMAPABLE);
+
+/// Single calls; user space chooses its size before load.
+#[map]
+pub static CALLS: RingBuf = RingBuf::with_byte_size(1 << 12, 0);
+
+/// What threads inside the dispatch waited for; user space makes it larger before load, and one per
+/// possible CPU of the next, where lock waits are recorded.
+#[map]
+pub static WAITS: Array<Wait> = Array::with_max_entries(1, 0);
+
+/// Lock waits, one element per CPU.
+#[map]
+static LOCK_BLOCKS: Array<LockBlock> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+
+/// The current CPU's number.
 #[inline(always)]
-pub fn block() -> Option<*mut Block> {
+pub fn cpu() -> u32 {
     // SAFETY: the helper has no preconditions.
-    let cpu = unsafe { bpf_get_smp_processor_id() };
-    BLOCKS.get_ptr_mut(cpu)
+    unsafe { bpf_get_smp_processor_id() }
 }
 
-/// The current CPU's block, if calls that begin now are counted.
+/// The address of the first block, by a look-up.
 #[inline(always)]
-pub fn armed_block() -> Option<*mut Block> {
-    let block = block()?;
-    // SAFETY: a valid word; user space writes it whole.
-    (unsafe { core::ptr::read_volatile(&raw const (*block).armed) } != 0).then_some(block)
+pub fn blocks() -> Option<u64> {
+    BLOCKS.get_ptr_mut(0).map(|block| block as u64)
+}
+
+/// The current CPU's block, from the address of the first one. Written by this CPU alone but for
+/// [`crate::callers::forget`], each word by one program alone (see `probe_common::wire`).
+#[inline(always)]
+pub fn block_of(blocks: u64) -> Option<*mut Block> {
+    let cpu = u64::from(cpu());
+    (cpu < constant::cpus()).then(|| (blocks + cpu * size_of::<Block>() as u64) as *mut Block)
+}
+
+/// What all CPUs share.
+#[inline(always)]
+pub fn shared() -> Option<*mut Shared> {
+    SHARED.get_ptr_mut(0)
+}
+
+/// The current CPU's lock waits.
+#[inline(always)]
+pub fn lock_block() -> Option<*mut LockBlock> {
+    LOCK_BLOCKS.get_ptr_mut(cpu())
 }
 
 /// The same pointer, as one that the compiler knows nothing of. It then reaches the fields by short

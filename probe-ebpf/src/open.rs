@@ -1,4 +1,5 @@
-//! The table of a site's open calls, for backends that have no place of their own for them.
+//! Tables by thread: of a site's open calls, for backends that have no place of their own for them, and of
+//! lock waits.
 //!
 //! An array: a thread's call is in one of [`PROBES`] slots from the one its number chooses. Claiming is
 //! one compare-and-swap and releasing one store, where a hash map takes and gives back a bucket's lock.
@@ -8,24 +9,37 @@ use core::intrinsics::{AtomicOrdering, atomic_cxchg};
 use core::ptr::{read_volatile, write_volatile};
 
 use aya_ebpf::maps::Array;
-use probe_common::wire::{DispatchOpen, FREE, GetPhysOpen, OPEN_CALLS, PROBES};
+use probe_common::wire::{DispatchOpen, FREE, GetPhysOpen, OPEN_CALLS, PROBES, Wait};
 
-/// What is kept of an open call. All fields but the owner are plain.
-pub trait Open: Copy {
+/// A slot of a table by thread. All fields but the owner are plain.
+pub trait Slot: Copy {
     /// The slot's owner.
     fn owner(slot: *mut Self) -> *mut u64;
+}
+
+/// What is kept of an open call.
+pub trait Open: Slot {
     fn entered_at(&self) -> u64;
     fn stamp(&mut self, now: u64);
 }
 
-macro_rules! open {
+macro_rules! slot {
     ($($kind:ty),*) => {$(
-        impl Open for $kind {
+        impl Slot for $kind {
             #[inline(always)]
             fn owner(slot: *mut Self) -> *mut u64 {
                 // The first field.
                 slot.cast()
             }
+        }
+        const _: () = assert!(core::mem::offset_of!($kind, owner) == 0);
+    )*};
+}
+slot!(DispatchOpen, GetPhysOpen, Wait);
+
+macro_rules! open {
+    ($($kind:ty),*) => {$(
+        impl Open for $kind {
             #[inline(always)]
             fn entered_at(&self) -> u64 {
                 self.entered_at
@@ -35,7 +49,6 @@ macro_rules! open {
                 self.entered_at = now;
             }
         }
-        const _: () = assert!(core::mem::offset_of!($kind, owner) == 0);
     )*};
 }
 open!(DispatchOpen, GetPhysOpen);
@@ -52,7 +65,7 @@ pub enum Claim<T> {
 
 /// A slot for a call of `thread`.
 #[inline(always)]
-pub fn claim<T: Open>(calls: &Array<T>, thread: u64) -> Claim<T> {
+pub fn claim<T: Slot>(calls: &Array<T>, thread: u64) -> Claim<T> {
     for probe in 0..PROBES {
         let Some(slot) = calls.get_ptr_mut(home(thread) + probe) else { break };
         // SAFETY: the owner is a valid aligned word of the slot. The instruction set has a
@@ -76,7 +89,7 @@ pub fn claim<T: Open>(calls: &Array<T>, thread: u64) -> Claim<T> {
 
 /// The slot of the open call of `thread`.
 #[inline(always)]
-pub fn find<T: Open>(calls: &Array<T>, thread: u64) -> Option<*mut T> {
+pub fn find<T: Slot>(calls: &Array<T>, thread: u64) -> Option<*mut T> {
     for probe in 0..PROBES {
         let slot = calls.get_ptr_mut(home(thread) + probe)?;
         // SAFETY: a valid word; another thread's owner may change while it is read, ours may not.
@@ -92,7 +105,7 @@ pub fn find<T: Open>(calls: &Array<T>, thread: u64) -> Option<*mut T> {
 /// # Safety
 /// The slot is the current thread's.
 #[inline(always)]
-pub unsafe fn release<T: Open>(slot: *mut T) {
+pub unsafe fn release<T: Slot>(slot: *mut T) {
     // SAFETY: a valid word of the thread's own slot.
     unsafe { write_volatile(T::owner(slot), FREE) };
 }

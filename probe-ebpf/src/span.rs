@@ -9,7 +9,7 @@ use aya_ebpf::{
 };
 use probe_common::wire::Block;
 
-use crate::maps;
+use crate::kernel::Kernel;
 use crate::open::{self, Claim, Open};
 
 /// The time, in ns since boot without suspend (CLOCK_MONOTONIC).
@@ -21,14 +21,14 @@ pub fn now() -> u64 {
 
 /// Note that a call of the site at `flow` has begun, if calls are counted; reads the clock last.
 #[inline(always)]
-pub fn begin<T: Open>(flow: usize, calls: &Array<T>, open: impl FnOnce(u64) -> Option<T>) {
-    let Some(block) = maps::armed_block() else { return };
+pub fn begin<K: Kernel, T: Open>(flow: usize, calls: &Array<T>, open: impl FnOnce(u64) -> Option<T>) {
+    let Some(block) = K::armed_block() else { return };
     // SAFETY: in the current CPU's block; the words written here are written by this program alone.
     let flow = unsafe { &mut (*block).flow[flow] };
     flow.entered += 1;
     let thread = bpf_get_current_pid_tgid();
     let Some(open) = open(thread) else {
-        flow.unstored += 1;
+        flow.unreadable += 1;
         return;
     };
     let slot = match open::claim(calls, thread) {
@@ -52,8 +52,8 @@ pub fn begin<T: Open>(flow: usize, calls: &Array<T>, open: impl FnOnce(u64) -> O
 /// The open call of the site at `flow` that returns now, with the current CPU's block and its duration
 /// in ns; `None` when there is nothing to measure.
 #[inline(always)]
-pub fn end<T: Open>(flow: usize, calls: &Array<T>, now: u64) -> Option<(*mut Block, T, u64)> {
-    let block = maps::block()?;
+pub fn end<K: Kernel, T: Open>(flow: usize, calls: &Array<T>, now: u64) -> Option<(*mut Block, T, u64)> {
+    let block = K::block()?;
     // SAFETY: in the current CPU's block; the words written here are written by this program alone.
     let flow = unsafe { &mut (*block).flow[flow] };
     let Some(slot) = open::find(calls, bpf_get_current_pid_tgid()) else {
@@ -66,7 +66,6 @@ pub fn end<T: Open>(flow: usize, calls: &Array<T>, now: u64) -> Option<(*mut Blo
         open::release(slot);
         open
     };
-    flow.exited += 1;
     match now.checked_sub(open.entered_at()) {
         Some(duration) => Some((block, open, duration)),
         None => {

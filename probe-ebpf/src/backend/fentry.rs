@@ -1,4 +1,5 @@
-//! fentry and fexit: arguments and result from the trampoline, the open call from a map.
+//! fentry and fexit: arguments (at the return too) and result from the trampoline, the open call from a
+//! map.
 
 use aya_ebpf::{
     macros::{fentry, fexit},
@@ -8,13 +9,16 @@ use probe_common::command::row_of;
 use probe_common::wire::{DispatchOpen, GetPhysOpen};
 
 use crate::get_phys::Scan;
-use crate::maps::{self, DISPATCH_OPEN, GET_PHYS_OPEN};
-use crate::{dispatch, get_phys, kfunc, span};
+use crate::kernel::{Kernel as _, Typed};
+use crate::maps::{DISPATCH_OPEN, GET_PHYS_OPEN};
+use crate::{dispatch, get_phys, kfunc, span, waits};
 
 #[fentry]
 pub fn dispatch_fentry(ctx: FEntryContext) -> u32 {
-    span::begin(dispatch::FLOW, &DISPATCH_OPEN, |owner| {
-        Some(DispatchOpen { owner, entered_at: 0, row: row_of(ctx.arg(1)) as u64 })
+    let row = row_of(ctx.arg(1));
+    dispatch::enter(row);
+    span::begin::<Typed, _>(dispatch::FLOW, &DISPATCH_OPEN, |owner| {
+        Some(DispatchOpen { owner, entered_at: 0, row: row as u64 })
     });
     0
 }
@@ -22,23 +26,30 @@ pub fn dispatch_fentry(ctx: FEntryContext) -> u32 {
 #[fexit]
 pub fn dispatch_fexit(ctx: FExitContext) -> u32 {
     let now = span::now();
-    if let Some((block, open, duration)) = span::end(dispatch::FLOW, &DISPATCH_OPEN, now) {
+    let row = row_of(ctx.arg(1));
+    if let Some((block, _, nanos)) = span::end::<Typed, _>(dispatch::FLOW, &DISPATCH_OPEN, now) {
         // SAFETY: the block is the current CPU's. The result follows the 3 arguments.
-        unsafe { dispatch::count(&ctx, block, open.row as usize, ctx.arg(3), duration) };
+        unsafe {
+            let call = dispatch::Returned { row, result: ctx.arg(3), now, nanos };
+            dispatch::count::<Typed>(&ctx, block, call);
+        }
     }
+    dispatch::leave(row, now, true);
     0
 }
 
 #[fentry]
 pub fn get_phys_fentry(ctx: FEntryContext) -> u32 {
-    span::begin(get_phys::FLOW, &GET_PHYS_OPEN, |owner| {
+    waits::enter_get_phys(ctx.arg(0));
+    span::begin::<Typed, _>(get_phys::FLOW, &GET_PHYS_OPEN, |owner| {
         Some(GetPhysOpen {
             owner,
             entered_at: 0,
             paddr: ctx.arg(2),
             length: ctx.arg(3),
             cap: kfunc::read(ctx.arg(3)),
-            offset: get_phys::offset_of(ctx.arg(1), maps::page_shift()),
+            iova: ctx.arg(1),
+            iopt: ctx.arg(0),
         })
     });
     0
@@ -47,16 +58,14 @@ pub fn get_phys_fentry(ctx: FEntryContext) -> u32 {
 #[fexit]
 pub fn get_phys_fexit(ctx: FExitContext) -> u32 {
     let now = span::now();
-    if let Some((block, open, duration)) = span::end(get_phys::FLOW, &GET_PHYS_OPEN, now) {
-        let scan = || {
-            let (run, paddr) = (kfunc::read(open.length), kfunc::read(open.paddr));
-            Some(Scan::of_open(&open, run, paddr))
-        };
+    if let Some((block, open, nanos)) = span::end::<Typed, _>(get_phys::FLOW, &GET_PHYS_OPEN, now) {
         // The result follows the 4 arguments. Widened at once: the verifier follows bounds through
         // 64-bit registers.
         let result = i64::from(ctx.arg::<i32>(4));
+        let call = get_phys::Returned { iopt: open.iopt, iova: open.iova, result, now, nanos };
+        let scan = || Scan::of_open(&open, Typed::read(open.length)?, Typed::read(open.paddr)?);
         // SAFETY: the block is the current CPU's.
-        unsafe { get_phys::count(&ctx, block, result, duration, scan) };
+        unsafe { get_phys::count::<Typed>(&ctx, block, call, scan, || open.cap) };
     }
     0
 }

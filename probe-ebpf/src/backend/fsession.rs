@@ -3,6 +3,8 @@
 //!
 //! Sections only have to be those of trampolines: the loader chooses the attach type.
 
+use core::cell::Cell;
+
 use aya_ebpf::{
     bindings::BPF_ANY, helpers::bpf_get_current_pid_tgid, macros::fentry, programs::FEntryContext,
 };
@@ -10,9 +12,11 @@ use probe_common::command::row_of;
 use probe_common::cookie::{self, CapCode, UNARMED, UNSEEN};
 use probe_common::wire::Block;
 
+use crate::constant::{length_is_cap, page_shift};
 use crate::get_phys::Scan;
-use crate::maps::{self, CAPS};
-use crate::{dispatch, get_phys, kfunc, span};
+use crate::kernel::{Kernel as _, Typed};
+use crate::maps::CAPS;
+use crate::{dispatch, get_phys, kfunc, span, waits};
 
 #[fentry]
 pub fn dispatch_both(ctx: FEntryContext) -> u32 {
@@ -20,14 +24,24 @@ pub fn dispatch_both(ctx: FEntryContext) -> u32 {
     unsafe {
         if kfunc::session_is_return(&ctx) {
             let now = span::now();
-            let Some((block, entered_at)) = returned(&ctx, dispatch::FLOW) else { return 0 };
-            match now.checked_sub(entered_at) {
-                // The result follows the 3 arguments.
-                Some(duration) => dispatch::count(&ctx, block, row_of(ctx.arg(1)), ctx.arg(3), duration),
-                None => (*block).flow[dispatch::FLOW].backwards += 1,
+            let row = row_of(ctx.arg(1));
+            let kept = *kfunc::session_cookie(&ctx);
+            if let Some(block) = returned(dispatch::FLOW, kept) {
+                match now.checked_sub(kept) {
+                    // The result follows the 3 arguments.
+                    Some(nanos) => {
+                        let call = dispatch::Returned { row, result: ctx.arg(3), now, nanos };
+                        dispatch::count::<Typed>(&ctx, block, call);
+                    }
+                    None => (*block).flow[dispatch::FLOW].backwards += 1,
+                }
             }
-        } else if let Some((_, cookie)) = entered(&ctx, dispatch::FLOW) {
-            *cookie = span::now();
+            dispatch::leave(row, now, kept != UNSEEN);
+        } else {
+            dispatch::enter(row_of(ctx.arg(1)));
+            if let Some((_, cookie)) = entered(&ctx, dispatch::FLOW) {
+                *cookie = span::now();
+            }
         }
     }
     0
@@ -39,21 +53,19 @@ pub fn get_phys_both(ctx: FEntryContext) -> u32 {
     unsafe {
         if kfunc::session_is_return(&ctx) {
             let now = span::now();
-            let Some((block, kept)) = returned(&ctx, get_phys::FLOW) else { return 0 };
+            let kept = *kfunc::session_cookie(&ctx);
+            let Some(block) = returned(get_phys::FLOW, kept) else { return 0 };
             match cookie::duration(kept, now) {
-                // The result follows the 4 arguments. Widened at once: the verifier follows bounds
-                // through 64-bit registers.
-                Some(duration) => {
-                    let result = i64::from(ctx.arg::<i32>(4));
-                    get_phys::count(&ctx, block, result, duration, || Some(scan(&ctx, kept)));
-                }
+                Some(nanos) => count(&ctx, block, kept, now, nanos),
                 None => (*block).flow[get_phys::FLOW].backwards += 1,
             }
-        } else if let Some((block, cookie)) = entered(&ctx, get_phys::FLOW) {
+        } else {
+            waits::enter_get_phys(ctx.arg(0));
+            let Some((block, cookie)) = entered(&ctx, get_phys::FLOW) else { return 0 };
             let cap = kfunc::read(ctx.arg(3));
-            let code = CapCode::of(cap, maps::page_shift());
+            let code = CapCode::of(cap, page_shift());
             if code.is_elsewhere()
-                && maps::length_is_cap()
+                && length_is_cap()
                 && CAPS.insert(bpf_get_current_pid_tgid(), cap, u64::from(BPF_ANY)).is_err()
             {
                 (*block).flow[get_phys::FLOW].unstored += 1;
@@ -66,22 +78,36 @@ pub fn get_phys_both(ctx: FEntryContext) -> u32 {
     0
 }
 
-/// The outputs of the scan that returns.
+/// Count a scan that returned.
+///
+/// # Safety
+/// At the return of `iopt_get_phys`; `block` is the current CPU's.
 #[inline(always)]
-fn scan(ctx: &FEntryContext, kept: u64) -> Scan {
-    let (run, paddr) = (kfunc::read(ctx.arg(3)), kfunc::read(ctx.arg(2)));
-    let (code, shift) = (cookie::cap_of(kept), maps::page_shift());
-    let is_filled = if code.is_elsewhere() && maps::length_is_cap() {
-        let thread = bpf_get_current_pid_tgid();
-        // SAFETY: the element is this thread's own; no other program touches it.
-        let is_filled = unsafe { CAPS.get(thread) }.is_some_and(|cap| *cap == run);
-        // A failed call leaves its cap behind for the thread's next one to overwrite.
-        let _ = CAPS.remove(thread);
-        is_filled
-    } else {
-        code.is_filled_by(run, shift)
+unsafe fn count(ctx: &FEntryContext, block: *mut Block, kept: u64, now: u64, nanos: u64) {
+    let code = cookie::cap_of(kept);
+    // The cap of a successful call, where the cookie cannot hold it.
+    let elsewhere = Cell::new(u64::MAX);
+    let scan = || {
+        let (run, paddr) = (kfunc::read(ctx.arg(3)), kfunc::read(ctx.arg(2)));
+        let is_filled = if code.is_elsewhere() && length_is_cap() {
+            let thread = bpf_get_current_pid_tgid();
+            // SAFETY: the element is this thread's own; no other program touches it.
+            elsewhere.set(unsafe { CAPS.get(thread) }.copied().unwrap_or(u64::MAX));
+            // A failed call leaves its cap behind for the thread's next one to overwrite.
+            let _ = CAPS.remove(thread);
+            elsewhere.get() == run
+        } else {
+            code.is_filled_by(run, page_shift())
+        };
+        Some(Scan { run, paddr, is_filled })
     };
-    Scan { shift, offset: get_phys::offset_of(ctx.arg(1), shift), run, paddr, is_filled }
+    let cap = || if code.is_elsewhere() { elsewhere.get() } else { code.bytes(page_shift()) };
+    // The result follows the 4 arguments. Widened at once: the verifier follows bounds through
+    // 64-bit registers.
+    let result = i64::from(ctx.arg::<i32>(4));
+    let call = get_phys::Returned { iopt: ctx.arg(0), iova: ctx.arg(1), result, now, nanos };
+    // SAFETY: the block is the current CPU's.
+    unsafe { get_phys::count::<Typed>(ctx, block, call, scan, cap) };
 }
 
 /// A call that begins: the block and the cookie to be filled in; `None` for one not to be counted.
@@ -93,7 +119,7 @@ unsafe fn entered(ctx: &FEntryContext, flow: usize) -> Option<(*mut Block, *mut 
     let cookie = kfunc::session_cookie(ctx);
     // SAFETY: the block is the current CPU's, the cookie is the call's own.
     unsafe {
-        if let Some(block) = maps::armed_block() {
+        if let Some(block) = Typed::armed_block() {
             (*block).flow[flow].entered += 1;
             return Some((block, cookie));
         }
@@ -102,26 +128,19 @@ unsafe fn entered(ctx: &FEntryContext, flow: usize) -> Option<(*mut Block, *mut 
     None
 }
 
-/// A call that returns: the block and what its entry left in the cookie; `None` for one that was not
+/// A call that returns with what its entry left in the cookie: the block; `None` for one that was not
 /// counted there.
-///
-/// # Safety
-/// At the return of the function.
 #[inline(always)]
-unsafe fn returned(ctx: &FEntryContext, flow: usize) -> Option<(*mut Block, u64)> {
-    let block = maps::block()?;
-    // SAFETY: the block is the current CPU's, the cookie is the call's own.
-    unsafe {
-        let kept = *kfunc::session_cookie(ctx);
-        let flow = &mut (*block).flow[flow];
-        if kept > UNARMED {
-            flow.exited += 1;
-            return Some((block, kept));
-        }
-        flow.unmatched += 1;
-        if kept == UNSEEN {
-            flow.unseen += 1;
-        }
+fn returned(flow: usize, kept: u64) -> Option<*mut Block> {
+    let block = Typed::block()?;
+    if kept > UNARMED {
+        return Some(block);
+    }
+    // SAFETY: the block is the current CPU's.
+    let flow = unsafe { &mut (*block).flow[flow] };
+    flow.unmatched += 1;
+    if kept == UNSEEN {
+        flow.unseen += 1;
     }
     None
 }

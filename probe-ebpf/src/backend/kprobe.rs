@@ -1,7 +1,6 @@
 //! kprobe and kretprobe: arguments and result from registers, the open call from a map.
 
 use aya_ebpf::{
-    helpers::bpf_probe_read_kernel,
     macros::{kprobe, kretprobe},
     programs::{ProbeContext, RetProbeContext},
 };
@@ -9,13 +8,18 @@ use probe_common::command::row_of;
 use probe_common::wire::{DispatchOpen, GetPhysOpen};
 
 use crate::get_phys::Scan;
-use crate::maps::{self, DISPATCH_OPEN, GET_PHYS_OPEN};
-use crate::{dispatch, get_phys, span};
+use crate::kernel::{Kernel as _, Untyped};
+use crate::maps::{DISPATCH_OPEN, GET_PHYS_OPEN};
+use crate::{dispatch, get_phys, span, waits};
 
 #[kprobe]
 pub fn dispatch_entry(ctx: ProbeContext) -> u32 {
-    span::begin(dispatch::FLOW, &DISPATCH_OPEN, |owner| {
-        Some(DispatchOpen { owner, entered_at: 0, row: row_of(ctx.arg(1)?) as u64 })
+    let row = ctx.arg(1).map(row_of);
+    if let Some(row) = row {
+        dispatch::enter(row);
+    }
+    span::begin::<Untyped, _>(dispatch::FLOW, &DISPATCH_OPEN, |owner| {
+        Some(DispatchOpen { owner, entered_at: 0, row: row? as u64 })
     });
     0
 }
@@ -23,24 +27,35 @@ pub fn dispatch_entry(ctx: ProbeContext) -> u32 {
 #[kretprobe]
 pub fn dispatch_return(ctx: RetProbeContext) -> u32 {
     let now = span::now();
-    if let Some((block, open, duration)) = span::end(dispatch::FLOW, &DISPATCH_OPEN, now) {
+    // A return sees no arguments: without the open call the command is not known, and a change of areas
+    // that began before the recording stays unnoticed.
+    if let Some((block, open, nanos)) = span::end::<Untyped, _>(dispatch::FLOW, &DISPATCH_OPEN, now) {
+        let row = open.row as usize;
         // SAFETY: the block is the current CPU's.
-        unsafe { dispatch::count(&ctx, block, open.row as usize, ctx.ret(), duration) };
+        unsafe {
+            let call = dispatch::Returned { row, result: ctx.ret(), now, nanos };
+            dispatch::count::<Untyped>(&ctx, block, call);
+        }
+        dispatch::leave(row, now, true);
     }
     0
 }
 
 #[kprobe]
 pub fn get_phys_entry(ctx: ProbeContext) -> u32 {
-    span::begin(get_phys::FLOW, &GET_PHYS_OPEN, |owner| {
+    if let Some(iopt) = ctx.arg(0) {
+        waits::enter_get_phys(iopt);
+    }
+    span::begin::<Untyped, _>(get_phys::FLOW, &GET_PHYS_OPEN, |owner| {
         let length = ctx.arg(3)?;
         Some(GetPhysOpen {
             owner,
             entered_at: 0,
             paddr: ctx.arg(2)?,
             length,
-            cap: read(length)?,
-            offset: get_phys::offset_of(ctx.arg(1)?, maps::page_shift()),
+            cap: Untyped::read(length)?,
+            iova: ctx.arg(1)?,
+            iopt: ctx.arg(0)?,
         })
     });
     0
@@ -49,22 +64,13 @@ pub fn get_phys_entry(ctx: ProbeContext) -> u32 {
 #[kretprobe]
 pub fn get_phys_return(ctx: RetProbeContext) -> u32 {
     let now = span::now();
-    if let Some((block, open, duration)) = span::end(get_phys::FLOW, &GET_PHYS_OPEN, now) {
-        let scan = || {
-            let (run, paddr) = (read(open.length)?, read(open.paddr)?);
-            Some(Scan::of_open(&open, run, paddr))
-        };
+    if let Some((block, open, nanos)) = span::end::<Untyped, _>(get_phys::FLOW, &GET_PHYS_OPEN, now) {
         // Widened at once: the verifier follows bounds through 64-bit registers.
         let result = i64::from(ctx.ret::<i32>());
+        let call = get_phys::Returned { iopt: open.iopt, iova: open.iova, result, now, nanos };
+        let scan = || Scan::of_open(&open, Untyped::read(open.length)?, Untyped::read(open.paddr)?);
         // SAFETY: the block is the current CPU's.
-        unsafe { get_phys::count(&ctx, block, result, duration, scan) };
+        unsafe { get_phys::count::<Untyped>(&ctx, block, call, scan, || open.cap) };
     }
     0
-}
-
-/// A word of kernel memory.
-#[inline(always)]
-fn read(address: u64) -> Option<u64> {
-    // SAFETY: the helper checks the address and fails instead of faulting.
-    unsafe { bpf_probe_read_kernel(address as *const u64) }.ok()
 }

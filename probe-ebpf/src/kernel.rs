@@ -1,0 +1,77 @@
+//! What differs between trampoline programs and kprobe programs in the way to the kernel's state.
+
+use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_get_current_task_btf, bpf_probe_read_kernel};
+use probe_common::wire::Block;
+
+use crate::{constant, kfunc, maps};
+
+/// The way to the kernel's state.
+pub trait Kernel {
+    /// The address of the first block.
+    fn blocks() -> Option<u64>;
+
+    /// The current CPU's block.
+    #[inline(always)]
+    fn block() -> Option<*mut Block> {
+        maps::block_of(Self::blocks()?)
+    }
+
+    /// The current CPU's block, if calls that begin now are counted.
+    #[inline(always)]
+    fn armed_block() -> Option<*mut Block> {
+        let block = Self::block()?;
+        // SAFETY: a valid word; user space writes it whole.
+        (unsafe { core::ptr::read_volatile(&raw const (*block).armed) } != 0).then_some(block)
+    }
+
+    /// The current process.
+    fn tgid() -> u32;
+    /// A word of kernel memory; where there is none, nothing or 0.
+    fn read(address: u64) -> Option<u64>;
+}
+
+/// By typed pointers and plain loads: trampoline programs.
+pub struct Typed;
+
+impl Kernel for Typed {
+    #[inline(always)]
+    fn blocks() -> Option<u64> {
+        Some(constant::blocks())
+    }
+
+    #[inline(always)]
+    fn tgid() -> u32 {
+        // SAFETY: the helper has no preconditions; the kernel checks the field's offset against its own
+        // types at load.
+        unsafe {
+            let task = bpf_get_current_task_btf() as u64;
+            core::ptr::read_volatile(task.wrapping_add(constant::task_tgid()) as *const u32)
+        }
+    }
+
+    #[inline(always)]
+    fn read(address: u64) -> Option<u64> {
+        Some(kfunc::read(address))
+    }
+}
+
+/// By helpers alone: kprobe programs, which work without the kernel's types.
+pub struct Untyped;
+
+impl Kernel for Untyped {
+    #[inline(always)]
+    fn blocks() -> Option<u64> {
+        maps::blocks()
+    }
+
+    #[inline(always)]
+    fn tgid() -> u32 {
+        (bpf_get_current_pid_tgid() >> 32) as u32
+    }
+
+    #[inline(always)]
+    fn read(address: u64) -> Option<u64> {
+        // SAFETY: the helper checks the address and fails instead of faulting.
+        unsafe { bpf_probe_read_kernel(address as *const u64) }.ok()
+    }
+}
