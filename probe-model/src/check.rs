@@ -114,6 +114,8 @@ fn flows(counters: &Counters) -> Result<(), Fault> {
             flow.exited,
             flow.unmatched,
             flow.unstored,
+            flow.unreadable,
+            flow.canary,
             flow.superseded,
             flow.backwards,
             flow.unread,

@@ -22,6 +22,11 @@ pub struct Locks {
     pub commands: BTreeMap<String, Histogram>,
     /// Waits that began and whose end was not seen before the call returned: in no histogram.
     pub unended: u64,
+    /// Calls that found no room in the table of waits: in no histogram here.
+    pub unstored: u64,
+    /// Contended locks of any thread at which the kernel refused to run our tracepoint programs, because
+    /// they were in the middle of another one on that CPU. A wait among them is missing.
+    pub missed: u64,
 }
 
 impl Locks {
@@ -32,6 +37,8 @@ impl Locks {
             get_phys: histograms_since(&self.get_phys, &older.get_phys),
             commands: histograms_since(&self.commands, &older.commands),
             unended: self.unended.wrapping_sub(older.unended),
+            unstored: self.unstored.wrapping_sub(older.unstored),
+            missed: self.missed.wrapping_sub(older.missed),
         }
     }
 
@@ -40,5 +47,7 @@ impl Locks {
         append_histograms(&mut self.get_phys, &next.get_phys);
         append_histograms(&mut self.commands, &next.commands);
         self.unended = self.unended.wrapping_add(next.unended);
+        self.unstored = self.unstored.wrapping_add(next.unstored);
+        self.missed = self.missed.wrapping_add(next.missed);
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Two laws hold at every instant at which no call is inside the programs, and are checked:
 //!
-//! * ours: `entered = exited + unstored + superseded + open`
+//! * ours: `entered = exited + unstored + unreadable + superseded + open`
 //! * the kernel's: `superseded + open = return misses + in flight`
 //!
 //! Together: `entered + entry misses = exited + unstored + entry misses + return misses + in flight`,
@@ -29,8 +29,11 @@ pub struct Flow {
     /// Returns without an entry: the call began before the recording, or its entry was missed or not
     /// stored.
     pub unmatched: u64,
-    /// Entries that found no slot in the table of open calls, or whose arguments could not be read.
+    /// Entries that found no slot in the table of open calls.
     pub unstored: u64,
+    /// Entries whose arguments could not be read.
+    #[serde(default)]
+    pub unreadable: u64,
     /// Entries that found an older open call of the same thread: its return was lost.
     pub superseded: u64,
     /// Returns stamped earlier than their entry.
@@ -73,6 +76,8 @@ pub enum Cause {
     BothMissed,
     /// No room in the table of open calls.
     OpenTableFull,
+    /// The arguments of the call could not be read.
+    ArgumentsUnread,
     /// The clock stepped back during the call.
     ClockBackwards,
     /// The outputs of the call could not be read.
@@ -101,6 +106,7 @@ impl Cause {
             Self::ReturnRecursion => "return met the probe preempted in another call",
             Self::BothMissed => "entry and return met the probe preempted",
             Self::OpenTableFull => "no room in the table of open calls",
+            Self::ArgumentsUnread => "arguments could not be read",
             Self::ClockBackwards => "clock stepped back during the call",
             Self::OutputsUnread => "outputs could not be read",
         }
@@ -154,6 +160,7 @@ impl Flow {
         i128::from(self.entered)
             - i128::from(self.exited)
             - i128::from(self.unstored)
+            - i128::from(self.unreadable)
             - i128::from(self.superseded)
     }
 
@@ -166,6 +173,7 @@ impl Flow {
             (Cause::ReturnRecursion, recursion),
             (Cause::BothMissed, both),
             (Cause::OpenTableFull, self.unstored),
+            (Cause::ArgumentsUnread, self.unreadable),
             (Cause::ClockBackwards, self.backwards),
             (Cause::OutputsUnread, self.unread),
         ];
@@ -217,6 +225,7 @@ impl Flow {
             exited: combine(self.exited, other.exited),
             unmatched: combine(self.unmatched, other.unmatched),
             unstored: combine(self.unstored, other.unstored),
+            unreadable: combine(self.unreadable, other.unreadable),
             superseded: combine(self.superseded, other.superseded),
             backwards: combine(self.backwards, other.backwards),
             unread: combine(self.unread, other.unread),

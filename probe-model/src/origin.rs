@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::canary::Pulse;
+use crate::cost::Calibration;
 use crate::sample::Instant;
 use crate::window::Window;
 
@@ -51,6 +52,9 @@ pub struct Header {
     /// The machine.
     #[serde(default)]
     pub host: Host,
+    /// What the probes add to a GET_PA here; only where it was asked for (`--self-cost`).
+    #[serde(default)]
+    pub calibration: Option<Calibration>,
 }
 
 /// Facts of the machine that latencies depend on.

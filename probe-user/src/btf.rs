@@ -1,11 +1,15 @@
-//! Just enough of BTF (`Documentation/bpf/btf.rst`, Linux 7.3) to find functions by name: in a
+//! Just enough of BTF (`Documentation/bpf/btf.rst`, Linux 7.3) to find functions and members by name: in a
 //! kernel's `.BTF` section or in `/sys/kernel/btf`. Little-endian only, as are all machines that
 //! iommufd's users have. Trusts no offset.
 
 use std::collections::BTreeMap;
 
 const MAGIC: u16 = 0xeb9f;
+const KIND_STRUCT: u32 = 4;
+const KIND_UNION: u32 = 5;
 const KIND_FUNC: u32 = 12;
+/// Anonymous structures are followed so deep.
+const DEEPEST: u32 = 8;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BtfError {
@@ -51,23 +55,84 @@ impl<'a> Btf<'a> {
         base: Option<&Btf<'_>>,
         wanted: &[&'w str],
     ) -> Result<BTreeMap<&'w str, u32>, BtfError> {
-        let base_strings = base.map_or(0, |base| base.strings.len());
-        let mut first = 1; // Id 0 is void.
-        if let Some(base) = base {
-            base.each_type(|_, _, _| first += 1)?;
-        }
+        let first = first_id(base)?;
         let mut found = BTreeMap::new();
-        self.each_type(|place, kind, name| {
-            if let (KIND_FUNC, Some(offset)) = (kind, name.checked_sub(base_strings)) {
-                let name = wanted.iter().find(|wanted| self.string_is(offset, wanted));
+        self.each_type(|place, kind, name, _| {
+            if kind == KIND_FUNC {
+                let name = wanted.iter().find(|wanted| self.string_is(base, name, wanted));
                 found.extend(name.map(|name| (*name, first + place)));
             }
         })?;
         Ok(found)
     }
 
-    /// Every type: its place, its kind, and where its name is.
-    fn each_type(&self, mut visit: impl FnMut(u32, u32, usize)) -> Result<(), BtfError> {
+    /// Bytes from the beginning of a structure to a member of it, also of an anonymous structure in
+    /// it; `None` where there is no such structure or member, or it is a bit field.
+    pub fn member(
+        &self,
+        base: Option<&Btf<'_>>,
+        structure: &str,
+        member: &str,
+    ) -> Result<Option<u32>, BtfError> {
+        let mut members = Vec::new();
+        self.each_type(|_, kind, name, body| {
+            if kind == KIND_STRUCT && self.string_is(base, name, structure) {
+                members.push(body);
+            }
+        })?;
+        for body in members {
+            if let Some(bits) = self.member_in(base, body, member, DEEPEST)? {
+                return Ok((bits % 8 == 0).then_some(bits / 8));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The place of a member among `members`, in bits.
+    fn member_in(
+        &self,
+        base: Option<&Btf<'_>>,
+        members: &[u8],
+        wanted: &str,
+        depth: u32,
+    ) -> Result<Option<u32>, BtfError> {
+        for member in members.chunks_exact(12) {
+            let field = |offset| word(member, offset).ok_or(BtfError::Truncated("a member"));
+            // The upper byte is the size of a bit field, 0 of any other member.
+            let (name, kind, place) = (field(0)?, field(4)?, field(8)? & 0x00ff_ffff);
+            if name != 0 {
+                if self.string_is(base, name as usize, wanted) {
+                    return Ok(Some(place));
+                }
+            } else if depth > 0
+                && let Some(inner) = self.members_of(base, kind)?
+                && let Some(inner) = self.member_in(base, inner, wanted, depth - 1)?
+            {
+                return Ok(Some(place + inner));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The members of a structure or union by its id, which is counted on from the base's.
+    fn members_of<'b>(&'b self, base: Option<&'b Btf<'_>>, id: u32) -> Result<Option<&'b [u8]>, BtfError> {
+        let first = first_id(base)?;
+        let (btf, place) = match (base, id.checked_sub(first)) {
+            (_, Some(place)) => (self, place),
+            (Some(base), None) => (base, id.saturating_sub(1)),
+            (None, None) => return Ok(None),
+        };
+        let mut found = None;
+        btf.each_type(|at, kind, _, body| {
+            if at == place && matches!(kind, KIND_STRUCT | KIND_UNION) {
+                found = Some(body);
+            }
+        })?;
+        Ok(found)
+    }
+
+    /// Every type: its place, its kind, where its name is, and what follows the common words.
+    fn each_type<'b>(&'b self, mut visit: impl FnMut(u32, u32, usize, &'b [u8])) -> Result<(), BtfError> {
         let mut rest = self.types;
         let mut place = 0;
         while !rest.is_empty() {
@@ -78,15 +143,23 @@ impl<'a> Btf<'a> {
             // Linux 7.3; older kernels have fewer bits for both, and zeroes in the rest.
             let kind = (info >> 24) & 0x7f;
             let extra = trailing_bytes(kind, (info & 0x00ff_ffff) as usize)?;
-            rest = rest.get(12 + extra..).ok_or(truncated)?;
-            visit(place, kind, name as usize);
+            let body = rest.get(12..12 + extra).ok_or(truncated)?;
+            rest = &rest[12 + extra..];
+            visit(place, kind, name as usize, body);
             place += 1;
         }
         Ok(())
     }
 
-    fn string_is(&self, offset: usize, wanted: &str) -> bool {
-        let string = self.strings.get(offset..).unwrap_or_default();
+    /// Whether the string at `offset` is `wanted`; strings of the base come before ours.
+    fn string_is(&self, base: Option<&Btf<'_>>, offset: usize, wanted: &str) -> bool {
+        let before = base.map_or(0, |base| base.strings.len());
+        let string = match (base, offset.checked_sub(before)) {
+            (_, Some(offset)) => self.strings.get(offset..),
+            (Some(base), None) => base.strings.get(offset..),
+            (None, None) => None,
+        };
+        let string = string.unwrap_or_default();
         string.strip_prefix(wanted.as_bytes()).is_some_and(|rest| rest.first() == Some(&0))
     }
 
@@ -94,6 +167,15 @@ impl<'a> Btf<'a> {
     pub fn has_string(&self, name: &str) -> bool {
         self.strings.split(|byte| *byte == 0).any(|string| string == name.as_bytes())
     }
+}
+
+/// The id of the first type: 0 is void, and a module's come after its base's.
+fn first_id(base: Option<&Btf<'_>>) -> Result<u32, BtfError> {
+    let mut first = 1;
+    if let Some(base) = base {
+        base.each_type(|_, _, _, _| first += 1)?;
+    }
+    Ok(first)
 }
 
 /// The bytes after the three common words of a type, by its kind (`struct btf_type`).
@@ -167,6 +249,50 @@ mod tests {
         let found = module.functions(Some(&kernel), &WANTED).expect("good");
         assert_eq!(found, BTreeMap::from([("iopt_get_phys", 4)]));
         assert!(module.functions(None, &WANTED).expect("good").is_empty());
+    }
+
+    /// A structure `outer` with an unnamed one around `inner` at byte 16, and `plain` at byte 8.
+    fn structures() -> Vec<u8> {
+        let strings = b"\0outer\0inner\0plain\0";
+        let words: [u32; 15] = [
+            // struct (unnamed) { inner at bit 32 }
+            0,
+            (4 << 24) | 1,
+            8,
+            7,
+            0,
+            32,
+            // struct outer { plain at bit 64; (unnamed) at bit 128 }
+            1,
+            (4 << 24) | 2,
+            24,
+            13,
+            0,
+            64,
+            0,
+            1,
+            128,
+        ];
+        let mut bytes = Vec::new();
+        bytes.extend(MAGIC.to_le_bytes());
+        bytes.extend([1, 0]);
+        let (types, names) = (4 * 15, u32::try_from(strings.len()).unwrap());
+        for word in [24, 0, types, types, names].into_iter().chain(words) {
+            bytes.extend(word.to_le_bytes());
+        }
+        bytes.extend(strings);
+        bytes
+    }
+
+    #[test]
+    fn members_are_found_in_unnamed_structures_too() {
+        let bytes = structures();
+        let btf = Btf::parse(&bytes).expect("good");
+        let member = |structure, member| btf.member(None, structure, member).expect("good");
+        assert_eq!(member("outer", "plain"), Some(8));
+        assert_eq!(member("outer", "inner"), Some(16 + 4));
+        assert_eq!(member("outer", "other"), None);
+        assert_eq!(member("inner", "plain"), None);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The command line: the only file that knows clap's derive for the whole; each mode's arguments
 //! are one struct here.
 
-use std::num::NonZeroU64;
+use std::num::{NonZeroU32, NonZeroU64};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -57,9 +57,8 @@ pub struct RecordArgs {
     #[arg(long = "tag", value_name = "KEY=VALUE", value_parser = parse_tag, env = "IOVASCOPE_RECORD_TAGS",
           value_delimiter = ',')]
     pub tags: Vec<(String, String)>,
-    /// How to attach; `auto` takes the first that works of fsession, fentry and kprobe
-    #[arg(long, value_enum, value_name = "NAME", default_value = "auto", env = "IOVASCOPE_BACKEND")]
-    pub backend: BackendChoice,
+    #[command(flatten)]
+    pub source: SourceArgs,
     /// Exit with 4 when any call was lost
     #[arg(long, env = "IOVASCOPE_STRICT")]
     pub strict: bool,
@@ -72,6 +71,40 @@ pub struct RecordArgs {
     /// Command to run while recording
     #[arg(last = true, value_name = "CMD")]
     pub command: Vec<String>,
+}
+
+/// What is counted on this machine, and how.
+#[derive(Debug, Args)]
+pub struct SourceArgs {
+    /// How to attach; `auto` takes the first that works of fsession, fentry and kprobe
+    #[arg(long, value_enum, value_name = "NAME", default_value = "auto", env = "IOVASCOPE_BACKEND")]
+    pub backend: BackendChoice,
+    /// Record one in N calls by itself too, by site and CPU
+    #[arg(long, value_name = "N", env = "IOVASCOPE_CALLS_EVERY")]
+    pub calls_every: Option<NonZeroU32>,
+    /// Record every call by itself too that takes at least this long, such as 50us or 1ms
+    #[arg(long, value_name = "TIME", value_parser = parse_duration, env = "IOVASCOPE_SLOWER")]
+    pub slower: Option<Duration>,
+    /// With --calls-every or --slower: record the IOVA too (it may be an address of the process)
+    #[arg(long, env = "IOVASCOPE_INCLUDE_IOVA")]
+    pub include_iova: bool,
+    /// Record how long calls wait for iova_rwsem and for the mutex of the pages
+    #[arg(long, env = "IOVASCOPE_LOCKS")]
+    pub locks: bool,
+    /// Measure what the probes add to a call, before counting begins, and count their own run time: that
+    /// switches the kernel's BPF statistics on, for the whole machine, while it lasts
+    #[arg(long, env = "IOVASCOPE_SELF_COST")]
+    pub self_cost: bool,
+    /// Let iommufd be unloaded meanwhile where the backend does (kprobe); the gap is then recorded
+    #[arg(long, env = "IOVASCOPE_UNPINNED")]
+    pub unpinned: bool,
+}
+
+impl SourceArgs {
+    /// Whether calls are to be recorded one by one.
+    pub fn wants_calls(&self) -> bool {
+        self.calls_every.is_some() || self.slower.is_some()
+    }
 }
 
 /// How to attach.

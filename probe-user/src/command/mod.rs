@@ -5,13 +5,14 @@ use std::io::Write as _;
 use crate::cli::{Cli, Command};
 use crate::exit::Status;
 
-mod backend;
+mod canary;
 mod doctor;
 mod export;
 mod input;
 mod load;
 mod record;
 mod report;
+mod source;
 
 /// Run the chosen mode.
 pub fn run(cli: Cli) -> anyhow::Result<Status> {

@@ -12,49 +12,48 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
 
 use crate::cli::RecordArgs;
-use crate::doctor::{self, Host};
-use crate::exit::Status;
+use crate::exit::{Status, Usage};
 use crate::recording::{self, Declined, End, EndReason, Header, Writer};
 use crate::source::host;
-use crate::source::kernel::{Config, Final, KernelSource, LogLevel};
-use crate::workload::abi::{self, Abi};
-use crate::workload::iommufd::Iommufd;
+use crate::source::kernel::{Final, KernelSource, LogLevel};
+use crate::workload::abi::Abi;
+use probe_model::canary::{Canary, Pulse};
 use probe_model::loss::{Balance, Flow};
+use probe_model::sample::Sample;
 
-use super::backend::{self, Started};
+use super::source::{self, Started};
 
 /// How long open calls may take to return when the recording ends. A scan of 256 GiB takes longer:
 /// it is then reported as in flight.
 const GRACE: Duration = Duration::from_secs(1);
 
+/// Time between two looks into the ring of single calls, which holds ten thousand.
+const POLL: Duration = Duration::from_millis(100);
+
 type Sink = Writer<Box<dyn Write>>;
 
 pub(super) fn run(args: &RecordArgs) -> anyhow::Result<Status> {
-    let machine = doctor::require_record(&Host::default())?;
-    // Held open while we record: it keeps a module from being unloaded under the probes.
-    let iommufd = Iommufd::open(Path::new("/dev/iommu")).context("cannot open /dev/iommu")?;
-    let abi = abi::detect(&iommufd)?;
+    if args.source.include_iova && !args.source.wants_calls() {
+        let usage = "--include-iova is about single calls; give --calls-every or --slower too";
+        return Err(Usage(usage.to_owned()).into());
+    }
+    let logs = if args.verbose { LogLevel::Trace } else { LogLevel::Off };
     if args.verbose {
         super::log_to_stderr();
     }
-    let started = backend::start(args.backend, &machine, |backend| Config {
-        backend,
-        module: machine.module,
-        length_is_cap: abi.cap(1).is_some(),
-        logs: if args.verbose { LogLevel::Trace } else { LogLevel::Off },
-    })?;
+    let started = source::start(&args.source, logs)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(record(args, started, abi))
+    runtime.block_on(record(args, started))
 }
 
-async fn record(args: &RecordArgs, started: Started, abi: Abi) -> anyhow::Result<Status> {
+async fn record(args: &RecordArgs, started: Started) -> anyhow::Result<Status> {
     let (out, name) = destination(args.output.as_deref())?;
-    let Started { mut source, declined } = started;
+    let Started { mut source, abi, declined, calibration } = started;
     if !args.quiet {
         tell_backend(&source, &declined);
     }
     let first = source.sample()?;
-    let header = header(args, &source, declined, abi, first.at);
+    let header = Header { calibration, ..header(args, &source, declined, abi, first.at) };
     let mut sink = Writer::begin(out, name.clone(), &header)?;
     let mut logs = source.logs()?;
     let mut child = spawn(&args.command)?;
@@ -77,7 +76,7 @@ async fn record(args: &RecordArgs, started: Started, abi: Abi) -> anyhow::Result
     }
     match ended {
         Ended::Command(status) if !status.success() => bail!("the command ended with {status}"),
-        _ if args.strict && !losses.complete => Ok(Status::Incomplete),
+        _ if args.strict && !losses.is_none() => Ok(Status::Incomplete),
         _ => Ok(Status::Ok),
     }
 }
@@ -88,6 +87,38 @@ fn tell_backend(source: &KernelSource, declined: &[Declined]) {
     for Declined { backend, why } in declined {
         // Telling is a courtesy; the recording holds it too.
         let _ = writeln!(err, "iovascope: by {}, not by {backend}: {why}", source.backend().name());
+    }
+}
+
+/// Says when the probes are found dead, and when they are back.
+struct PulseTeller {
+    quiet: bool,
+    last: Canary,
+    is_dark: bool,
+}
+
+impl PulseTeller {
+    fn new(quiet: bool) -> Self {
+        Self { quiet, last: Canary::default(), is_dark: false }
+    }
+
+    fn tell(&mut self, sample: &Sample) {
+        let now = &sample.counters.canary;
+        let is_dark = now.since(&self.last).pulse() == Pulse::Dark;
+        let what = match (self.is_dark, is_dark) {
+            (false, true) => {
+                "the probes see nothing: a call of our own was not counted; the gap is in the recording \
+                 (are kprobes switched off in /sys/kernel/debug/kprobes/enabled, or is iommufd unloaded?)"
+            }
+            (true, false) => "the probes are alive again",
+            _ => "",
+        };
+        if !what.is_empty() && !self.quiet {
+            // Telling is a courtesy; the recording holds it too.
+            let _ = writeln!(io::stderr().lock(), "iovascope: {what}");
+        }
+        self.is_dark = is_dark;
+        self.last.clone_from(now);
     }
 }
 
@@ -117,11 +148,19 @@ async fn sample_until_done(
     let mut signals = Signals::new()?;
     let begin = Instant::now();
     let mut ticks = interval_at(begin + args.interval, args.interval);
+    let mut polls = interval_at(begin + POLL, POLL);
     // Samples are cumulative: a late one is one longer window, and nothing is lost.
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    polls.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut pulse = PulseTeller::new(args.quiet);
     loop {
         tokio::select! {
-            _ = ticks.tick() => sink.sample(source.sample()?)?,
+            _ = ticks.tick() => {
+                let sample = source.sample()?;
+                pulse.tell(&sample);
+                sink.sample(sample)?;
+            }
+            _ = polls.tick(), if args.source.wants_calls() => sink.calls(&source.calls())?,
             status = async {
                 match &mut child {
                     Some(child) => child.wait().await,
@@ -204,6 +243,7 @@ fn header(
         tags: args.tags.iter().cloned().collect(),
         host: host::facts(),
         requires: Vec::new(),
+        calibration: None,
     }
 }
 
@@ -218,6 +258,7 @@ fn spawn(command: &[String]) -> anyhow::Result<Option<Child>> {
 }
 
 fn finish(mut sink: Sink, last: Final, reason: EndReason) -> anyhow::Result<u64> {
+    sink.calls(&last.calls)?;
     sink.sample(last.sample)?;
     let open_calls = last.open_calls.iter().map(|(site, open)| (site.name.to_owned(), *open)).collect();
     Ok(sink.end(&End { reason, open_calls, doubt: last.doubt })?)
@@ -227,15 +268,26 @@ fn finish(mut sink: Sink, last: Final, reason: EndReason) -> anyhow::Result<u64>
 struct Losses {
     calls: u64,
     lost: u64,
+    /// Calls chosen for a record of their own and lost.
+    dropped: u64,
+    /// The probes were dead for a time.
+    dark: bool,
+    /// Every call that began was measured.
     complete: bool,
 }
 
 impl Losses {
+    fn is_none(&self) -> bool {
+        self.complete && !self.dark && self.dropped == 0
+    }
+
     fn of(last: &Final) -> Self {
         let balances: Vec<_> = last.sample.counters.flow.values().map(Flow::balance).collect();
         Self {
             calls: balances.iter().map(|balance| balance.calls).sum(),
             lost: balances.iter().map(Balance::lost_calls).sum(),
+            dropped: last.sample.counters.taken.dropped,
+            dark: last.sample.counters.canary.pulse() == Pulse::Dark,
             complete: last.doubt == 0 && balances.iter().all(Balance::is_complete),
         }
     }
@@ -247,6 +299,13 @@ impl std::fmt::Display for Losses {
         match self.lost {
             0 => write!(f, "{} calls, none lost", count(self.calls)),
             lost => write!(f, "{} calls, {} lost: see `iovascope report`", count(self.calls), count(lost)),
+        }?;
+        if self.dropped > 0 {
+            write!(f, "; {} single calls had no room in the ring", count(self.dropped))?;
         }
+        if self.dark {
+            write!(f, "; the probes were dead for a time")?;
+        }
+        Ok(())
     }
 }

@@ -99,6 +99,7 @@ const COMPLETE: Flow = Flow {
     exited: 20_002,
     unmatched: 0,
     unstored: 0,
+    unreadable: 0,
     superseded: 0,
     backwards: 0,
     unread: 0,

@@ -1,46 +1,79 @@
 //! From the embedded object to maps, constants, and programs that backends may load.
 
+use std::num::NonZeroU64;
 use std::os::fd::{AsFd as _, BorrowedFd};
 
-use aya::maps::{Map, MapData};
-use aya::programs::KProbe;
-use aya::{Ebpf, EbpfLoader, include_bytes_aligned};
-use probe_common::site::{Site, SiteId};
-use probe_common::wire::{self, BLOCKS_MAP, DispatchOpen, GetPhysOpen, OPEN_SLOTS};
+use aya::maps::{Map, MapData, RingBuf};
+use aya::programs::{KProbe, RawTracePoint};
+use aya::{Ebpf, EbpfLoader};
+use probe_common::constant::Constant;
+use probe_common::site::{Backend, Site, SiteId};
+use probe_common::wire::{
+    self, CALLS_MAP, DispatchOpen, GetPhysOpen, LOCK_BLOCKS_MAP, OPEN_SLOTS, WAITS_MAP,
+};
 
 use super::mapping::Mapping;
+use super::object::Tailored;
+use super::types::Types;
 use super::{Config, LogLevel, Logs, SourceError};
 
-static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/iovascope.bpf.o"));
-
-/// The BPF object inside this binary; empty when it was built without one.
-pub fn object() -> &'static [u8] {
-    OBJECT
-}
+/// Bytes of the ring of single calls: ten thousand of them.
+const RING: u32 = 1 << 20;
 
 /// The object: its maps are made, its programs not yet loaded.
 pub(super) struct Programs {
     ebpf: Ebpf,
     logs: LogLevel,
+    object: Tailored,
+    types: Option<Types>,
 }
 
 pub(super) fn load(config: &Config) -> Result<Programs, SourceError> {
-    if OBJECT.is_empty() {
-        return Err(SourceError::NoObject);
-    }
-    let page_shift = u8::try_from(rustix::param::page_size().ilog2()).unwrap_or(u8::MAX);
-    let length_is_cap = u8::from(config.length_is_cap);
+    let cpus = possible_cpus()?;
+    let types = match (Types::read(config.module), config.backend) {
+        (Ok(types), _) => Some(types),
+        // It works without, and then knows less about short scans and numbers of IOASes.
+        (Err(_), Backend::Kprobe) if !config.locks => None,
+        (Err(error), _) => return Err(error),
+    };
+    let object = Tailored::new(&constants(config, cpus, types.as_ref())?, cpus)?;
     let log_level = config.logs.wire();
-    let ebpf = EbpfLoader::new()
-        // The kernel's types are not needed: no field of a kernel structure is read.
-        .btf(None)
-        .override_global(wire::PAGE_SHIFT_GLOBAL, &page_shift, true)
-        .override_global(wire::LENGTH_IS_CAP_GLOBAL, &length_is_cap, true)
-        .override_global(aya_log::LEVEL, &log_level, true)
-        .map_max_entries(BLOCKS_MAP, possible_cpus()?)
-        .load(OBJECT)
-        .map_err(|error| SourceError::Load(Box::new(error)))?;
-    Ok(Programs { ebpf, logs: config.logs })
+    let mut loader = EbpfLoader::new();
+    // The kernel's types are not needed by aya: offsets are constants of ours.
+    loader.btf(None).override_global(aya_log::LEVEL, &log_level, true);
+    if config.calls.is_some() {
+        loader.map_max_entries(CALLS_MAP, RING);
+    }
+    if config.locks {
+        loader.map_max_entries(WAITS_MAP, OPEN_SLOTS).map_max_entries(LOCK_BLOCKS_MAP, cpus);
+    }
+    let ebpf = loader.load(object.bytes()).map_err(|error| SourceError::Load(Box::new(error)))?;
+    Ok(Programs { ebpf, logs: config.logs, object, types })
+}
+
+fn constants(config: &Config, cpus: u32, types: Option<&Types>) -> Result<Vec<(Constant, u64)>, SourceError> {
+    let page = rustix::param::page_size() as u64;
+    let mut constants = types.map(Types::offsets).transpose()?.unwrap_or_default();
+    let knows_areas = constants.iter().any(|(constant, _)| *constant == Constant::HasAreas);
+    if config.locks && !knows_areas {
+        return Err(SourceError::NotInBtf { function: "io_pagetable.iova_rwsem" });
+    }
+    constants.extend([
+        (Constant::PageShift, u64::from(page.ilog2())),
+        (Constant::PageMask, page - 1),
+        (Constant::LengthIsCap, u64::from(config.length_is_cap)),
+        (Constant::Cpus, u64::from(cpus)),
+        (Constant::CanaryThread, u64::from(config.canary_thread)),
+        (Constant::Locks, u64::from(config.locks)),
+    ]);
+    if let Some(calls) = config.calls {
+        constants.extend([
+            (Constant::CallsEvery, calls.every.map_or(0, |every| u64::from(every.get()))),
+            (Constant::CallsSlower, calls.slower.map_or(0, NonZeroU64::get)),
+            (Constant::IncludeIova, u64::from(calls.include_iova)),
+        ]);
+    }
+    Ok(constants)
 }
 
 /// Possible CPUs index the blocks: CPU numbers may have gaps, and CPUs may come online later.
@@ -56,6 +89,31 @@ impl Programs {
             .program_mut(name)
             .and_then(|program| program.try_into().ok())
             .ok_or_else(|| SourceError::Missing { kind: "kprobe program", name: name.to_owned() })
+    }
+
+    pub(super) fn tracepoint(&mut self, name: &str) -> Result<&mut RawTracePoint, SourceError> {
+        self.ebpf
+            .program_mut(name)
+            .and_then(|program| program.try_into().ok())
+            .ok_or_else(|| SourceError::Missing { kind: "tracepoint program", name: name.to_owned() })
+    }
+
+    /// The object that the maps were made of.
+    pub(super) fn object(&self) -> &[u8] {
+        self.object.bytes()
+    }
+
+    /// The kernel's types, where they can be read.
+    pub(super) fn types(&self) -> Option<&Types> {
+        self.types.as_ref()
+    }
+
+    /// The ring of single calls; at most once.
+    pub(super) fn take_calls(&mut self) -> Result<RingBuf<MapData>, SourceError> {
+        let map = self.ebpf.take_map(CALLS_MAP);
+        let missing = || SourceError::Missing { kind: "ring buffer", name: CALLS_MAP.to_owned() };
+        RingBuf::try_from(map.ok_or_else(missing)?)
+            .map_err(|source| SourceError::Map { map: CALLS_MAP, source: Box::new(source) })
     }
 
     /// A map of the object, constants and aya-log's own among them.

@@ -8,7 +8,7 @@ use std::{ptr, slice};
 
 use aya::maps::MapData;
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
-use zerocopy::FromBytes;
+use zerocopy::{FromBytes, IntoBytes};
 
 use super::SourceError;
 
@@ -46,12 +46,24 @@ impl<T: FromBytes> Mapping<T> {
         self.elements
     }
 
-    /// Every element, word by word: each 64-bit word is whole, the words are not of one instant.
-    pub(super) fn copy(&self) -> Vec<Vec<u64>> {
-        self.words()
-            .chunks_exact(Self::WORDS)
-            .map(|element| element.iter().map(|word| word.load(Ordering::Relaxed)).collect())
-            .collect()
+    /// Read words of an element from a byte offset on: each word is whole, the words are not of one
+    /// instant. Words beyond the element stay as they are.
+    pub(super) fn read(&self, element: usize, offset: usize, into: &mut [u64]) {
+        let start = element * Self::WORDS + offset / size_of::<u64>();
+        let end = ((element + 1) * Self::WORDS).min(start + into.len());
+        let words = self.words().get(start..end).unwrap_or_default();
+        for (into, word) in into.iter_mut().zip(words) {
+            *into = word.load(Ordering::Relaxed);
+        }
+    }
+
+    /// A part of an element at a byte offset.
+    pub(super) fn part<P: FromBytes + IntoBytes>(&self, element: usize, offset: usize) -> P {
+        let mut part = P::new_zeroed();
+        let mut words = vec![0; size_of::<P>() / size_of::<u64>()];
+        self.read(element, offset, &mut words);
+        part.as_mut_bytes().copy_from_slice(words.as_bytes());
+        part
     }
 
     /// Elements whose first word is not 0.

@@ -39,11 +39,37 @@ impl Misses {
     }
 }
 
+/// A program's runs and their time by the kernel's statistics, 0 while these are off.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct RunTime {
+    pub(super) runs: u64,
+    pub(super) nanos: u64,
+}
+
+impl RunTime {
+    fn of(fdinfo: &str) -> Option<Self> {
+        Some(Self { runs: value(fdinfo, "run_cnt")?, nanos: value(fdinfo, "run_time_ns")? })
+    }
+}
+
+/// The run time of a program of ours.
+pub(super) fn run_time(program: BorrowedFd<'_>) -> Result<RunTime, SourceError> {
+    let (path, text) = fdinfo_of(program)?;
+    RunTime::of(&text).ok_or(SourceError::NoRunTime { path })
+}
+
+fn fdinfo_of(descriptor: BorrowedFd<'_>) -> Result<(PathBuf, String), SourceError> {
+    let path = PathBuf::from(format!("/proc/self/fdinfo/{}", descriptor.as_raw_fd()));
+    match fs::read_to_string(&path) {
+        Ok(text) => Ok((path, text)),
+        Err(source) => Err(SourceError::File { path, source }),
+    }
+}
+
 /// The recursion misses of a program of ours.
 pub(super) fn recursion_misses(program: BorrowedFd<'_>, site: &'static str) -> Result<u64, SourceError> {
     const FIELD: &str = "recursion_misses";
-    let path = PathBuf::from(format!("/proc/self/fdinfo/{}", program.as_raw_fd()));
-    let text = fs::read_to_string(&path).map_err(|source| SourceError::File { path, source })?;
+    let (_, text) = fdinfo_of(program)?;
     value(&text, FIELD).ok_or(SourceError::NoMissCounter { site, field: FIELD })
 }
 
@@ -74,6 +100,16 @@ impl FdInfo {
     /// Of a program by its id.
     pub(super) fn recursion_misses(&self, program: u32, site: &'static str) -> Result<u64, SourceError> {
         self.counter(("prog_id", program), "recursion_misses", site)
+    }
+
+    /// Runs and run time of a program by its id.
+    pub(super) fn run_time(&self, program: u32, site: &'static str) -> Result<RunTime, SourceError> {
+        let of_program = |text: &&String| value(text, "prog_id") == Some(u64::from(program));
+        self.0
+            .iter()
+            .filter(of_program)
+            .find_map(|text| RunTime::of(text))
+            .ok_or(SourceError::NoMissCounter { site, field: "run_time_ns" })
     }
 
     fn counter(

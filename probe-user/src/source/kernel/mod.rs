@@ -3,29 +3,49 @@
 //! The only folder that has heard of aya, and one of the few with `unsafe`. What it attaches is owned
 //! by file descriptors: the kernel removes everything when the process ends, however it ends.
 
+mod attribution;
 mod backend;
 mod bpf;
+mod calls;
+mod canary;
+mod cost;
 mod load;
+mod locks;
 mod logs;
 mod mapping;
 mod misses;
+mod object;
 mod read;
+mod totals;
+mod tracepoint;
 #[cfg(feature = "lab")]
 pub mod trial;
+mod types;
 
+use std::collections::BTreeMap;
+use std::num::{NonZeroU32, NonZeroU64};
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use probe_common::site::{Backend, SITES, Site};
+use probe_model::call::{Call, Taken};
+use probe_model::cost::{Calibration, ProgramCost};
 use probe_model::sample::Sample;
 
 use crate::btf::BtfError;
 use backend::Probes;
+use calls::Ring;
+use canary::Watch;
 use load::Programs;
 use misses::Misses;
+use read::Missed;
+use totals::Depth;
+use tracepoint::LockProbes;
 
-pub use load::object;
+pub use canary::{Canary, Sent};
 pub use logs::{LogLevel, Logs};
+pub use object::object;
 
 /// What the programs must be told before they are loaded.
 #[derive(Debug, Clone, Copy)]
@@ -38,6 +58,25 @@ pub struct Config {
     pub length_is_cap: bool,
     /// Diagnostics of the BPF side.
     pub logs: LogLevel,
+    /// Thread that sends canaries and takes samples; 0: none.
+    pub canary_thread: u32,
+    /// Which calls are recorded one by one; `None`: none.
+    pub calls: Option<CallsConfig>,
+    /// Whether lock waits are recorded.
+    pub locks: bool,
+    /// Whether the kernel's run-time statistics of our programs are on: for the whole machine.
+    pub run_times: bool,
+}
+
+/// Which calls are recorded one by one.
+#[derive(Debug, Clone, Copy)]
+pub struct CallsConfig {
+    /// One in so many, by site and CPU.
+    pub every: Option<NonZeroU32>,
+    /// Every call of at least so many ns.
+    pub slower: Option<NonZeroU64>,
+    /// With the IOVA.
+    pub include_iova: bool,
 }
 
 /// What cannot be done with the kernel. Each names the operation and its object.
@@ -45,6 +84,17 @@ pub struct Config {
 pub enum SourceError {
     #[error("this binary was built without its BPF object; build it with `cargo xtask build`")]
     NoObject,
+    #[error("the BPF object inside this binary is damaged")]
+    Damaged,
+    #[error(
+        "this machine has {cpus} possible CPUs, and the counters of at most {most} fit into one map; \
+         boot with possible_cpus={most}"
+    )]
+    TooManyCpus { cpus: u32, most: u32 },
+    #[error("the kernel does not say how long our programs run (no run_time_ns in {})", path.display())]
+    NoRunTime { path: PathBuf },
+    #[error("cannot switch the kernel's BPF statistics on (CAP_SYS_ADMIN)")]
+    Statistics(#[source] std::io::Error),
     #[error("cannot load the BPF object")]
     Load(#[source] Box<aya::EbpfError>),
     #[error("the BPF object has no {kind} {name:?}: it does not belong to this binary")]
@@ -80,16 +130,23 @@ pub struct KernelSource {
     backend: Backend,
     programs: Programs,
     probes: Probes,
+    locks: Option<LockProbes>,
+    ring: Option<Ring>,
     reader: read::Reader,
+    watch: Option<Watch>,
     /// The kernel's miss counters when counting began, and whether they moved while it began.
     baseline: Vec<Misses>,
     start_doubt: u64,
+    /// Keeps the kernel's statistics on while it is open.
+    statistics: Option<OwnedFd>,
 }
 
 /// The last sample, and what only the end can tell.
 #[derive(Debug, Clone)]
 pub struct Final {
     pub sample: Sample,
+    /// Single calls since the last time they were asked for.
+    pub calls: Vec<Call>,
     /// Calls left in each site's table of open calls, in the order of the site table: must be what
     /// the counters say is open. Empty for fsession, which keeps open calls on their own stacks.
     pub open_calls: Vec<(&'static Site, u64)>,
@@ -102,8 +159,15 @@ impl KernelSource {
     /// Load, attach, arm.
     pub fn start(config: &Config) -> Result<Self, SourceError> {
         let mut programs = load::load(config)?;
-        let reader = read::Reader::new(&programs)?;
-        let probes = Probes::attach(&mut programs, config)?;
+        let reader = read::Reader::new(&programs, config)?;
+        // Before the sites: a call must not find its waits unwatched.
+        let locks = if config.locks { Some(LockProbes::attach(&mut programs)?) } else { None };
+        let probes = Probes::attach(&mut programs, config, &mut || {})?;
+        let ring = match config.calls {
+            Some(calls) => Some(Ring::new(programs.take_calls()?, config.length_is_cap, calls.include_iova)),
+            None => None,
+        };
+        let statistics = if config.run_times { Some(statistics()?) } else { None };
         let baseline = match config.backend {
             // Its programs see from the first call on which entries they missed.
             Backend::Fsession => vec![Misses::default(); SITES.len()],
@@ -111,7 +175,30 @@ impl KernelSource {
         };
         reader.arm(true);
         let start_doubt = distance(&baseline, &probes.misses()?);
-        Ok(Self { backend: config.backend, programs, probes, reader, baseline, start_doubt })
+        let backend = config.backend;
+        Ok(Self {
+            backend,
+            programs,
+            probes,
+            locks,
+            ring,
+            reader,
+            watch: None,
+            baseline,
+            start_doubt,
+            statistics,
+        })
+    }
+
+    /// What probes like these add to a GET_PA here; `None` where it cannot be measured. Attaches and
+    /// detaches probes of its own.
+    pub fn calibrate(config: &Config, canary: &mut dyn Canary) -> Result<Option<Calibration>, SourceError> {
+        cost::calibrate(&Config { calls: None, locks: false, run_times: false, ..*config }, canary)
+    }
+
+    /// Send a canary before each sample from now on.
+    pub fn watch(&mut self, canary: Box<dyn Canary>) {
+        self.watch = Some(Watch::new(canary));
     }
 
     /// How the programs are attached.
@@ -131,19 +218,30 @@ impl KernelSource {
 
     /// Read every counter.
     pub fn sample(&mut self) -> Result<Sample, SourceError> {
+        self.beat();
         let misses = self.probes.misses()?;
-        Ok(self.reader.sample(&misses, &self.baseline))
+        self.read(&misses, Depth::Changed)
+    }
+
+    /// Single calls since the last time; none where they were not asked for.
+    pub fn calls(&mut self) -> Vec<Call> {
+        self.ring.as_mut().map(Ring::drain).unwrap_or_default()
     }
 
     /// Stop counting new calls, give open ones up to `grace` to return, read everything, detach.
     pub fn finish(mut self, grace: Duration) -> Result<Final, SourceError> {
+        self.beat();
         let before = self.probes.misses()?;
         self.reader.arm(false);
         let last = self.probes.misses()?;
         self.reader.drain(grace);
+        let run_times = self.run_times()?;
+        self.statistics = None;
         let last = self.probes.detach(last)?;
         let doubt = distance(&before, &last);
-        let sample = self.reader.sample(&last, &self.baseline);
+        let calls = self.calls();
+        let mut sample = self.read(&last, Depth::Whole)?;
+        sample.counters.programs = run_times;
         let open_calls = match self.backend {
             Backend::Fsession => Vec::new(),
             Backend::Fentry | Backend::Kprobe => SITES
@@ -151,8 +249,45 @@ impl KernelSource {
                 .map(|site| Ok((site, self.programs.open_calls(site)?)))
                 .collect::<Result<_, SourceError>>()?,
         };
-        Ok(Final { sample, open_calls, doubt: doubt + self.start_doubt })
+        Ok(Final { sample, calls, open_calls, doubt: doubt + self.start_doubt })
     }
+
+    fn beat(&mut self) {
+        if let Some(watch) = &mut self.watch {
+            let none = Missed { now: &[], baseline: &[], locks: 0 };
+            watch.beat(read::now().monotonic, || self.reader.flows(&none));
+        }
+    }
+
+    fn read(&mut self, misses: &[Misses], depth: Depth) -> Result<Sample, SourceError> {
+        let locks = self.locks.as_ref().map_or(Ok(0), LockProbes::misses)?;
+        let missed = Missed { now: misses, baseline: &self.baseline, locks };
+        let mut sample = self.reader.sample(&missed, depth);
+        if let Some(watch) = &self.watch {
+            sample.counters.canary = watch.counted().clone();
+        }
+        if let Some(ring) = &self.ring {
+            sample.counters.taken = Taken { kept: ring.kept, dropped: self.reader.dropped() };
+        }
+        sample.counters.programs = self.run_times()?;
+        Ok(sample)
+    }
+
+    fn run_times(&self) -> Result<BTreeMap<String, ProgramCost>, SourceError> {
+        if self.statistics.is_none() {
+            return Ok(BTreeMap::new());
+        }
+        let cost = |(name, time): (&str, misses::RunTime)| {
+            (name.to_owned(), ProgramCost { runs: time.runs, nanos: time.nanos })
+        };
+        Ok(self.probes.run_times()?.into_iter().map(cost).collect())
+    }
+}
+
+/// Switch the kernel's run-time statistics on, until the descriptor is closed.
+fn statistics() -> Result<OwnedFd, SourceError> {
+    aya::sys::enable_stats(aya::sys::Stats::RunTime)
+        .map_err(|error| SourceError::Statistics(std::io::Error::other(error)))
 }
 
 /// Misses of all sites between two readings.

@@ -5,46 +5,88 @@
 //! read may be in one counter and not yet in another; after the probes are detached a sample is exact.
 
 use std::collections::BTreeMap;
+use std::mem::offset_of;
 use std::time::{Duration, Instant as Clock};
 
-use probe_common::bucket::Scheme;
 use probe_common::command;
-use probe_common::dist::{Distribution, Summary};
-use probe_common::site::SITES;
-use probe_common::wire::{BLOCKS_MAP, Block, Stop};
+use probe_common::dist::{FailedLatencies, Latencies, RunLengths};
+use probe_common::site::{SITES, SiteId};
+use probe_common::wire::{
+    BLOCKS_MAP, Block, CALLERS, CALLERS_MAP, CommandCell, ERRNO_SLOTS, Flow as Fates, LOCK_BLOCKS_MAP,
+    SCAN_CLASSES, SHARED_MAP, ScanCell, Stop,
+};
+use probe_model::attribution::Row;
 use probe_model::histogram::Histogram;
+use probe_model::lock::Locks;
 use probe_model::loss::Flow;
 use probe_model::sample::{Calls, Counters, Instant, Sample, Scans};
 use rustix::time::{ClockId, clock_gettime};
-use zerocopy::FromBytes as _;
-use zerocopy::IntoBytes as _;
 
-use super::SourceError;
+use super::attribution::{self, Callers};
 use super::load::{Programs, possible_cpus};
+use super::locks::LockReader;
 use super::mapping::Mapping;
 use super::misses::Misses;
+use super::totals::{Depth, Total};
+use super::{Config, SourceError};
 
 /// The mapped counters and what was read of them last.
 pub(super) struct Reader {
     blocks: Mapping<Block>,
-    totals: Vec<Total>,
+    commands: Vec<Outcomes>,
+    scans: Vec<Total>,
+    failed_scans: Outcomes,
+    runs: Vec<Total>,
+    callers: Callers,
+    locks: Option<LockReader>,
 }
 
-/// The buckets of one distribution over all CPUs.
-struct Total {
-    /// Sum of the kernel's counters as of the last sample, wrapping as they do.
-    last: Vec<u32>,
-    /// Sum since the beginning.
-    buckets: Vec<u64>,
+/// Calls by outcome.
+struct Outcomes {
+    /// Successful ones; `None` where they are counted elsewhere.
+    ok: Option<Total>,
+    failed: Total,
+    /// Byte offset of the errno table.
+    table: usize,
+    errors: BTreeMap<u32, u64>,
 }
 
-/// One distribution of one block.
-type Part<'a> = (Scheme, &'a Summary, &'a [u32]);
+/// The kernel's own counters of what it did not show us.
+pub(super) struct Missed<'a> {
+    pub(super) now: &'a [Misses],
+    pub(super) baseline: &'a [Misses],
+    /// Runs of the lock programs that it refused.
+    pub(super) locks: u64,
+}
 
 impl Reader {
-    pub(super) fn new(programs: &Programs) -> Result<Self, SourceError> {
-        let blocks = Mapping::new(programs.array(BLOCKS_MAP)?, possible_cpus()?)?;
-        Ok(Self { blocks, totals: Vec::new() })
+    pub(super) fn new(programs: &Programs, config: &Config) -> Result<Self, SourceError> {
+        let cpus = possible_cpus()?;
+        let callers = u32::try_from(CALLERS).unwrap_or(u32::MAX);
+        let command = |row| offset_of!(Block, dispatch) + row * size_of::<CommandCell>();
+        let commands = (0..command::ROWS).map(command).map(|at| Outcomes {
+            ok: Some(Total::at::<Latencies>(at + offset_of!(CommandCell, ok))),
+            ..Outcomes::at(at + offset_of!(CommandCell, failed), at + offset_of!(CommandCell, errno))
+        });
+        let scan = |field| offset_of!(Block, get_phys) + field;
+        let class = |class| scan(offset_of!(ScanCell, ok)) + class * size_of::<Latencies>();
+        let stop = |stop| scan(offset_of!(ScanCell, runs)) + stop * size_of::<RunLengths>();
+        Ok(Self {
+            blocks: Mapping::new(programs.array(BLOCKS_MAP)?, cpus)?,
+            commands: commands.collect(),
+            scans: (0..SCAN_CLASSES).map(|index| Total::at::<Latencies>(class(index))).collect(),
+            failed_scans: Outcomes::at(scan(offset_of!(ScanCell, failed)), scan(offset_of!(ScanCell, errno))),
+            runs: (0..Stop::COUNT).map(|index| Total::at::<RunLengths>(stop(index))).collect(),
+            callers: Callers {
+                names: Mapping::new(programs.array(CALLERS_MAP)?, callers)?,
+                shared: Mapping::new(programs.array(SHARED_MAP)?, 1)?,
+            },
+            locks: if config.locks {
+                Some(LockReader::new(Mapping::new(programs.array(LOCK_BLOCKS_MAP)?, cpus)?))
+            } else {
+                None
+            },
+        })
     }
 
     pub(super) fn cpus(&self) -> u32 {
@@ -54,27 +96,35 @@ impl Reader {
     /// Whether calls that begin from now on are counted. CPU by CPU: a call is counted or not, whole,
     /// by what stood at its entry.
     pub(super) fn arm(&self, armed: bool) {
-        const { assert!(std::mem::offset_of!(Block, armed) == 0) };
+        const { assert!(offset_of!(Block, armed) == 0) };
         self.blocks.store_first_words(u64::from(armed));
     }
 
     /// Add up all CPUs.
-    pub(super) fn sample(&mut self, misses: &[Misses], baseline: &[Misses]) -> Sample {
+    pub(super) fn sample(&mut self, missed: &Missed<'_>, depth: Depth) -> Sample {
         let at = now();
-        let copies = self.blocks.copy();
-        let blocks = views(&copies);
-        let parts: Vec<Vec<Part<'_>>> = blocks.iter().map(|block| distributions(block)).collect();
-        let mut histograms = self.add_up(&parts).into_iter();
-        let (dispatch, get_phys) = name_all(&mut histograms, &blocks);
-        let flow = flows(&blocks, misses, baseline);
-        Sample { at, counters: Counters { dispatch, get_phys, flow, ..Counters::default() } }
+        let attribution = self.callers.rows(&self.blocks);
+        let dispatch = self.dispatch(depth);
+        let get_phys = self.get_phys(depth, &attribution);
+        let mut flow = self.flows(missed);
+        returned(&mut flow, &dispatch, get_phys.as_ref());
+        let locks = self.locks(depth, missed.locks);
+        Sample {
+            at,
+            counters: Counters { dispatch, get_phys, flow, attribution, locks, ..Counters::default() },
+        }
+    }
+
+    fn locks(&mut self, depth: Depth, missed: u64) -> Option<Locks> {
+        self.locks.as_mut().map(|locks| locks.read(depth, missed))
     }
 
     /// Wait until no counted call is open, at most `grace`.
-    pub(super) fn drain(&self, grace: Duration) {
+    pub(super) fn drain(&mut self, grace: Duration) {
         let deadline = Clock::now() + grace;
+        let none = Missed { now: &[], baseline: &[], locks: 0 };
         loop {
-            let open = flows(&views(&self.blocks.copy()), &[], &[]).values().any(|flow| flow.open() > 0);
+            let open = self.sample(&none, Depth::Changed).counters.flow.values().any(|flow| flow.open() > 0);
             if !open || Clock::now() >= deadline {
                 return;
             }
@@ -82,214 +132,120 @@ impl Reader {
         }
     }
 
-    /// Every distribution over all CPUs, in the order of [`distributions`].
-    fn add_up(&mut self, cpus: &[Vec<Part<'_>>]) -> Vec<Histogram> {
-        let first = cpus.first().map_or(&[][..], Vec::as_slice);
-        if self.totals.is_empty() {
-            self.totals = first.iter().map(|(scheme, ..)| Total::new(*scheme)).collect();
-        }
-        let add = |(place, total): (usize, &mut Total)| {
-            let parts: Vec<Part<'_>> = cpus.iter().map(|cpu| cpu[place]).collect();
-            total.advance(&parts);
-            total.histogram(&parts)
-        };
-        self.totals.iter_mut().enumerate().map(add).collect()
-    }
-}
-
-fn views(copies: &[Vec<u64>]) -> Vec<&Block> {
-    // A copy is a block's size by construction, so none is left out.
-    copies.iter().filter_map(|copy| Block::ref_from_bytes(copy.as_bytes()).ok()).collect()
-}
-
-impl Total {
-    fn new(scheme: Scheme) -> Self {
-        Self { last: vec![0; scheme.len()], buckets: vec![0; scheme.len()] }
-    }
-
-    fn advance(&mut self, parts: &[Part<'_>]) {
-        for (index, (last, bucket)) in self.last.iter_mut().zip(&mut self.buckets).enumerate() {
-            let sum = parts.iter().fold(0u32, |sum, (_, _, buckets)| sum.wrapping_add(buckets[index]));
-            *bucket += u64::from(sum.wrapping_sub(*last));
-            *last = sum;
-        }
-    }
-
-    fn histogram(&self, parts: &[Part<'_>]) -> Histogram {
-        let mut histogram = Histogram::new(parts[0].0);
-        // The complement of a smallest value is 0 only where there is none: none is 2^64 - 1.
-        for (_, summary, _) in parts.iter().filter(|(_, summary, _)| summary.min_complement > 0) {
-            histogram.sum = histogram.sum.wrapping_add(summary.sum);
-            histogram.saturated += summary.saturated;
-            histogram.max = histogram.max.max(Some(summary.max));
-            let min = !summary.min_complement;
-            histogram.min = Some(histogram.min.map_or(min, |known| known.min(min)));
-        }
-        histogram.count = self.buckets.iter().sum::<u64>() + histogram.saturated;
-        let filled = (0u32..).zip(&self.buckets).filter(|&(_, &count)| count > 0);
-        histogram.buckets = filled.map(|(index, &count)| (index, count)).collect();
-        histogram
-    }
-}
-
-/// Every distribution of a block, in one fixed order; [`name_all`] takes them up in the same order.
-fn distributions(block: &Block) -> Vec<Part<'_>> {
-    fn part<D: Distribution>(distribution: &D) -> Part<'_> {
-        let (summary, buckets) = distribution.parts();
-        (D::SCHEME, summary, buckets)
-    }
-    let mut all = Vec::new();
-    for command in &block.dispatch {
-        all.extend([part(&command.ok), part(&command.failed)]);
-    }
-    let scans = &block.get_phys;
-    all.extend(scans.ok.iter().map(part));
-    all.push(part(&scans.failed));
-    all.extend(scans.runs.iter().map(part));
-    all
-}
-
-/// Histograms by name, empty ones left out.
-fn name_all(
-    histograms: &mut impl Iterator<Item = Histogram>,
-    blocks: &[&Block],
-) -> (BTreeMap<String, Calls>, Option<Scans>) {
-    let mut dispatch = BTreeMap::new();
-    for row in 0..command::ROWS {
-        if let (Some(ok), Some(failed)) = (histograms.next(), histograms.next())
-            && ok.count + failed.count > 0
-        {
-            let errors = errors(blocks.iter().map(|block| &block.dispatch[row].errno));
-            let name = command::name_of(row).unwrap_or("UNKNOWN").to_owned();
-            dispatch.insert(name, Calls { ok, failed, errors });
-        }
-    }
-    let classes = histograms.by_ref().take(probe_common::wire::SCAN_CLASSES);
-    let ok = (0u32..).zip(classes).filter(|(_, histogram)| !histogram.is_empty()).collect();
-    let scans = histograms.next().map(|failed| {
-        let runs = Stop::ALL.iter().zip(histograms);
-        let runs = runs.map(|(stop, histogram)| (stop.name().to_owned(), histogram));
-        let runs = runs.filter(|(_, histogram)| !histogram.is_empty()).collect();
-        let pages = blocks.iter().map(|block| block.get_phys.pages).fold(0, u64::wrapping_add);
-        Scans { ok, failed, errors: errors(blocks.iter().map(|block| &block.get_phys.errno)), pages, runs }
-    });
-    (dispatch, scans.filter(|scans| scans.count() > 0))
-}
-
-fn errors<'a, const N: usize>(cpus: impl Iterator<Item = &'a [u64; N]>) -> BTreeMap<u32, u64> {
-    let mut errors = BTreeMap::new();
-    for slots in cpus {
-        for (errno, &count) in (0u32..).zip(slots).filter(|&(_, &count)| count > 0) {
-            *errors.entry(errno).or_default() += count;
-        }
-    }
-    errors
-}
-
-fn flows(blocks: &[&Block], misses: &[Misses], baseline: &[Misses]) -> BTreeMap<String, Flow> {
-    let mut flows = BTreeMap::new();
-    for (place, site) in SITES.iter().enumerate() {
-        let now = misses.get(place).copied().unwrap_or_default();
-        let before = baseline.get(place).copied().unwrap_or_default();
-        let mut sum = Flow {
-            entry_missed: now.entry.saturating_sub(before.entry),
-            return_missed: now.exit.saturating_sub(before.exit),
-            return_recursion: now.exit_recursion.saturating_sub(before.exit_recursion),
-            session_missed: now.either.saturating_sub(before.either),
-            ..Flow::default()
-        };
-        for flow in blocks.iter().map(|block| &block.flow[place]) {
-            sum.append(&Flow {
-                entered: flow.entered,
-                exited: flow.exited,
-                unmatched: flow.unmatched,
-                unstored: flow.unstored,
-                superseded: flow.superseded,
-                backwards: flow.backwards,
-                unread: flow.unread,
-                unseen: flow.unseen,
+    /// Fates that are counted at the sites; `exited` is not among them.
+    pub(super) fn flows(&self, missed: &Missed<'_>) -> BTreeMap<String, Flow> {
+        let mut flows = BTreeMap::new();
+        for (place, site) in SITES.iter().enumerate() {
+            let now = missed.now.get(place).copied().unwrap_or_default();
+            let before = missed.baseline.get(place).copied().unwrap_or_default();
+            let mut sum = Flow {
+                entry_missed: now.entry.saturating_sub(before.entry),
+                return_missed: now.exit.saturating_sub(before.exit),
+                return_recursion: now.exit_recursion.saturating_sub(before.exit_recursion),
+                session_missed: now.either.saturating_sub(before.either),
                 ..Flow::default()
-            });
+            };
+            for cpu in 0..self.blocks.elements() {
+                let offset = offset_of!(Block, flow) + place * size_of::<Fates>();
+                let fates: Fates = self.blocks.part(cpu, offset);
+                sum.append(&Flow {
+                    entered: fates.entered,
+                    unmatched: fates.unmatched,
+                    unstored: fates.unstored,
+                    unreadable: fates.unreadable,
+                    superseded: fates.superseded,
+                    backwards: fates.backwards,
+                    unread: fates.unread,
+                    unseen: fates.unseen,
+                    canary: fates.canary,
+                    ..Flow::default()
+                });
+            }
+            flows.insert(site.name.to_owned(), sum);
         }
-        flows.insert(site.name.to_owned(), sum);
+        flows
     }
-    flows
+
+    /// Calls chosen for a record of their own that found no room in the ring.
+    pub(super) fn dropped(&self) -> u64 {
+        let of_site = |place| offset_of!(Block, flow) + place * size_of::<Fates>();
+        let places =
+            (0..SITES.len()).flat_map(|site| (0..self.blocks.elements()).map(move |cpu| (site, cpu)));
+        places.map(|(site, cpu)| self.blocks.part::<Fates>(cpu, of_site(site)).dropped).sum()
+    }
+
+    fn dispatch(&mut self, depth: Depth) -> BTreeMap<String, Calls> {
+        let mut dispatch = BTreeMap::new();
+        for (row, outcomes) in self.commands.iter_mut().enumerate() {
+            let (ok, failed) = outcomes.read(&self.blocks, depth);
+            if ok.count + failed.count > 0 {
+                let name = command::name_of(row).unwrap_or("UNKNOWN").to_owned();
+                dispatch.insert(name, Calls { ok, failed, errors: outcomes.errors.clone() });
+            }
+        }
+        dispatch
+    }
+
+    fn get_phys(&mut self, depth: Depth, attribution: &BTreeMap<u32, Row>) -> Option<Scans> {
+        let blocks = &self.blocks;
+        let mut read = |total: &mut Total| {
+            total.advance(blocks, depth);
+            total.histogram()
+        };
+        let classes = self.scans.iter_mut().map(&mut read);
+        let ok = (0u32..).zip(classes).filter(|(_, histogram)| !histogram.is_empty()).collect();
+        let stops = Stop::ALL.iter().zip(self.runs.iter_mut().map(&mut read));
+        let runs = stops.filter(|(_, histogram)| !histogram.is_empty());
+        let runs = runs.map(|(stop, histogram)| (stop.name().to_owned(), histogram)).collect();
+        let (_, failed) = self.failed_scans.read(blocks, depth);
+        let errors = self.failed_scans.errors.clone();
+        let scans = Scans { ok, failed, errors, pages: attribution::pages(attribution), runs };
+        (scans.count() > 0).then_some(scans)
+    }
+}
+
+impl Outcomes {
+    fn at(failed: usize, table: usize) -> Self {
+        Self { ok: None, failed: Total::at::<FailedLatencies>(failed), table, errors: BTreeMap::new() }
+    }
+
+    fn read(&mut self, blocks: &Mapping<Block>, depth: Depth) -> (Histogram, Histogram) {
+        // An errno is counted after its call's latency.
+        if self.failed.advance(blocks, depth) || !self.errors.is_empty() {
+            self.errors.clear();
+            for cpu in 0..blocks.elements() {
+                let slots: [u64; ERRNO_SLOTS] = blocks.part(cpu, self.table);
+                for (errno, count) in (0u32..).zip(slots).filter(|&(_, count)| count > 0) {
+                    *self.errors.entry(errno).or_default() += count;
+                }
+            }
+        }
+        let ok = self.ok.as_mut().map(|ok| {
+            ok.advance(blocks, depth);
+            ok.histogram()
+        });
+        (ok.unwrap_or_else(|| Histogram::new(probe_common::bucket::LATENCY)), self.failed.histogram())
+    }
+}
+
+/// Calls that returned are those in a distribution and those that are kept out of it by name.
+fn returned(flow: &mut BTreeMap<String, Flow>, dispatch: &BTreeMap<String, Calls>, get_phys: Option<&Scans>) {
+    for site in &SITES {
+        let counted = match site.id {
+            SiteId::Dispatch => dispatch.values().map(Calls::count).sum(),
+            SiteId::GetPhys => get_phys.map_or(0, Scans::count),
+        };
+        if let Some(flow) = flow.get_mut(site.name) {
+            flow.exited = counted + flow.backwards + flow.unread + flow.canary;
+        }
+    }
 }
 
 /// Both clocks, now.
-fn now() -> Instant {
+pub(super) fn now() -> Instant {
     let read = |clock| {
         let time = clock_gettime(clock);
         u64::try_from(time.tv_sec).unwrap_or(0) * 1_000_000_000 + u64::try_from(time.tv_nsec).unwrap_or(0)
     };
     Instant { monotonic: read(ClockId::Monotonic), realtime: read(ClockId::Realtime) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Made-up counters, not a kernel's.
-    struct Cpu(Vec<u64>);
-
-    impl Cpu {
-        fn new() -> Self {
-            Self(vec![0; size_of::<Block>() / size_of::<u64>()])
-        }
-
-        fn block(&mut self) -> &mut Block {
-            Block::mut_from_bytes(self.0.as_mut_bytes()).unwrap()
-        }
-    }
-
-    fn add_up(totals: &mut Vec<Total>, blocks: &[&Block]) -> (BTreeMap<String, Calls>, Option<Scans>) {
-        let parts: Vec<_> = blocks.iter().map(|block| distributions(block)).collect();
-        if totals.is_empty() {
-            *totals = parts[0].iter().map(|(scheme, ..)| Total::new(*scheme)).collect();
-        }
-        let mut histograms = totals.iter_mut().enumerate().map(|(place, total)| {
-            let parts: Vec<_> = parts.iter().map(|cpu| cpu[place]).collect();
-            total.advance(&parts);
-            total.histogram(&parts)
-        });
-        name_all(&mut histograms, blocks)
-    }
-
-    #[test]
-    fn cpus_add_up_under_the_right_names() {
-        let (mut a, mut b) = (Cpu::new(), Cpu::new());
-        let (a, b) = (a.block(), b.block());
-        a.dispatch[command::ROW_GET_PA].ok.record(700);
-        b.dispatch[command::ROW_GET_PA].ok.record(90);
-        b.dispatch[command::ROW_GET_PA].failed.record(50);
-        b.dispatch[command::ROW_GET_PA].errno[22] += 1;
-        a.get_phys.ok[9].record(5000);
-        a.get_phys.pages += 512;
-        a.get_phys.runs[Stop::Short as usize].record(2 << 20);
-        let (dispatch, scans) = add_up(&mut Vec::new(), &[a, b]);
-        let get_pa = &dispatch["IOAS_NOIOMMU_GET_PA"];
-        assert_eq!(dispatch.len(), 1);
-        assert_eq!(
-            (get_pa.ok.count, get_pa.ok.sum, get_pa.ok.min, get_pa.ok.max),
-            (2, 790, Some(90), Some(700))
-        );
-        assert_eq!((get_pa.failed.count, &get_pa.errors), (1, &[(22, 1)].into()));
-        let scans = scans.unwrap();
-        assert_eq!(scans.ok.keys().collect::<Vec<_>>(), [&9]);
-        assert_eq!(scans.runs["short"].max, Some(2 << 20));
-        assert_eq!((scans.failed.count, scans.pages), (0, 512));
-    }
-
-    #[test]
-    fn buckets_are_counted_beyond_32_bits() {
-        let mut cpu = Cpu::new();
-        let cpu = cpu.block();
-        let mut totals = Vec::new();
-        let cell = command::ROW_GET_PA;
-        cpu.dispatch[cell].ok.buckets[5] = u32::MAX;
-        add_up(&mut totals, &[cpu]);
-        cpu.dispatch[cell].ok.buckets[5] = 3;
-        let (dispatch, _) = add_up(&mut totals, &[cpu]);
-        assert_eq!(dispatch["IOAS_NOIOMMU_GET_PA"].ok.buckets[&5], u64::from(u32::MAX) + 4);
-    }
 }

@@ -35,11 +35,20 @@ fn kprobe_program(programs: &mut Programs, name: &'static str) -> Result<Taken, 
 /// Attach as a recorder does, by a backend, to functions of the kernel itself; detached at once.
 pub fn attach(backend: Backend) -> Result<(), SourceError> {
     let (config, mut programs) = programs(backend, LogLevel::Off)?;
-    Probes::attach(&mut programs, &config).map(drop)
+    Probes::attach(&mut programs, &config, &mut || {}).map(drop)
 }
 
 fn programs(backend: Backend, logs: LogLevel) -> Result<(Config, Programs), SourceError> {
-    let config = Config { backend, module: None, length_is_cap: true, logs };
+    let config = Config {
+        backend,
+        module: None,
+        length_is_cap: true,
+        logs,
+        canary_thread: 0,
+        calls: None,
+        locks: false,
+        run_times: false,
+    };
     let programs = load::load(&config)?;
     Ok((config, programs))
 }

@@ -4,7 +4,7 @@ use aya::programs::KProbe;
 use aya::programs::links::FdLink;
 use probe_common::site::{SITES, Site};
 
-use super::super::misses::{FdInfo, Misses};
+use super::super::misses::{FdInfo, Misses, RunTime};
 use super::super::{Programs, SourceError};
 
 /// The two attached programs of one site.
@@ -16,6 +16,7 @@ pub(in super::super) struct SiteProbes {
 
 /// One attached program.
 struct Probe {
+    name: &'static str,
     /// The kernel's id of the program.
     program: u32,
     /// The kernel's id of the link.
@@ -23,7 +24,11 @@ struct Probe {
     _attached: FdLink,
 }
 
-pub(super) fn attach(programs: &mut Programs, module: Option<&str>) -> Result<Vec<SiteProbes>, SourceError> {
+pub(super) fn attach(
+    programs: &mut Programs,
+    module: Option<&str>,
+    attached: &mut dyn FnMut(),
+) -> Result<Vec<SiteProbes>, SourceError> {
     for site in &SITES {
         for name in [site.kprobe.entry, site.kprobe.exit] {
             programs
@@ -32,7 +37,8 @@ pub(super) fn attach(programs: &mut Programs, module: Option<&str>) -> Result<Ve
                 .map_err(|source| SourceError::Program { program: name, source: Box::new(source) })?;
         }
     }
-    SITES.iter().map(|site| attach_site(programs, site, module)).collect()
+    let mut attach = |site| attach_site(programs, site, module).inspect(|_| attached());
+    SITES.iter().map(&mut attach).collect()
 }
 
 /// Attach the return program first: a call that begins in between then shows up as a return without
@@ -63,6 +69,7 @@ fn attach_one(program: &mut KProbe, name: &'static str, symbol: &str) -> Result<
     let attached = program.take_link(id).map_err(failed(name, symbol))?;
     let link = FdLink::try_from(attached).map_err(failed(name, symbol))?;
     Ok(Probe {
+        name,
         program: program.info().map_err(failed(name, symbol))?.id(),
         link: link.info().map_err(failed(name, symbol))?.id(),
         _attached: link,
@@ -85,5 +92,12 @@ impl SiteProbes {
             exit_recursion: fdinfo.recursion_misses(self.exit.program, site)?,
             either: 0,
         })
+    }
+    pub(super) fn run_times(&self) -> Result<Vec<(&'static str, RunTime)>, SourceError> {
+        let fdinfo = FdInfo::of_this_process()?;
+        [&self.entry, &self.exit]
+            .into_iter()
+            .map(|probe| Ok((probe.name, fdinfo.run_time(probe.program, self.site.name)?)))
+            .collect()
     }
 }

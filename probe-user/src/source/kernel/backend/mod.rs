@@ -7,7 +7,7 @@ mod trampoline;
 
 use probe_common::site::Backend;
 
-use super::misses::Misses;
+use super::misses::{Misses, RunTime};
 use super::{Config, Programs, SourceError};
 
 /// Programs on all sites, in the order of the site table. Dropping them detaches them.
@@ -17,13 +17,30 @@ pub(super) enum Probes {
 }
 
 impl Probes {
-    /// Load the backend's programs and attach them to every site.
-    pub(super) fn attach(programs: &mut Programs, config: &Config) -> Result<Self, SourceError> {
+    /// Load the backend's programs and attach them to every site, in the order of the site table;
+    /// `attached` is called after each.
+    pub(super) fn attach(
+        programs: &mut Programs,
+        config: &Config,
+        attached: &mut dyn FnMut(),
+    ) -> Result<Self, SourceError> {
         match config.backend {
-            Backend::Kprobe => kprobe::attach(programs, config.module).map(Self::Kprobe),
+            Backend::Kprobe => kprobe::attach(programs, config.module, attached).map(Self::Kprobe),
             Backend::Fentry | Backend::Fsession => {
-                trampoline::attach(programs, config.backend, config.module).map(Self::Trampoline)
+                trampoline::attach(programs, config.backend, config.module, attached).map(Self::Trampoline)
             }
+        }
+    }
+
+    /// Runs and run time of every program, by the kernel's statistics.
+    pub(super) fn run_times(&self) -> Result<Vec<(&'static str, RunTime)>, SourceError> {
+        match self {
+            Self::Kprobe(sites) => {
+                let times: Vec<_> =
+                    sites.iter().map(kprobe::SiteProbes::run_times).collect::<Result<_, _>>()?;
+                Ok(times.into_iter().flatten().collect())
+            }
+            Self::Trampoline(trampolines) => trampolines.run_times(),
         }
     }
 
@@ -35,12 +52,15 @@ impl Probes {
         }
     }
 
-    /// Detach. The misses that count in the end: `last` where the kernel's counters went with the
-    /// probes, else those of now.
-    pub(super) fn detach(self, last: Vec<Misses>) -> Result<Vec<Misses>, SourceError> {
+    /// Detach. The misses that count in the end: `last` where the kernel's counters go with the probes,
+    /// else those of now.
+    pub(super) fn detach(&mut self, last: Vec<Misses>) -> Result<Vec<Misses>, SourceError> {
         match self {
-            Self::Kprobe(_) => Ok(last),
-            Self::Trampoline(mut trampolines) => {
+            Self::Kprobe(sites) => {
+                sites.clear();
+                Ok(last)
+            }
+            Self::Trampoline(trampolines) => {
                 trampolines.detach();
                 let now = trampolines.misses()?;
                 Ok(last.iter().zip(now).map(|(last, now)| last.closed_by(now)).collect())

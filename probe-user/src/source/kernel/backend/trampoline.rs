@@ -3,21 +3,25 @@
 //! aya 0.14 cannot name a module's function, does not know fsession, and has no calls of kernel
 //! functions. So it makes the maps and constants, and everything about these programs is done here:
 //! aya-obj relocates them against aya's maps, our numbers of kernel functions become the kernel's BTF
-//! ids, and `bpf.rs` loads and links.
+//! ids, the placeholder of the blocks becomes their address, and `bpf.rs` loads and links.
 
 use std::collections::{BTreeMap, HashSet};
-use std::fs;
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::path::Path;
 
 use aya_obj::Object;
-use aya_obj::generated::{BPF_CALL, BPF_JMP, BPF_PSEUDO_KFUNC_CALL, bpf_insn};
+use aya_obj::generated::{
+    BPF_CALL, BPF_DW, BPF_IMM, BPF_JMP, BPF_LD, BPF_PSEUDO_KFUNC_CALL, BPF_PSEUDO_MAP_VALUE, bpf_insn,
+};
+use probe_common::constant::BLOCKS_PLACEHOLDER;
 use probe_common::kfunc::KFUNCS;
 use probe_common::site::{Backend, SITES, Site};
+use probe_common::wire::BLOCKS_MAP;
 
 use super::super::bpf::{self, AttachType, Target};
-use super::super::misses::{Misses, recursion_misses};
-use super::super::{Programs, SourceError, object};
+use super::super::misses::{self, Misses, RunTime, recursion_misses};
+use super::super::types::Types;
+use super::super::{Programs, SourceError};
 use crate::btf::Btf;
 
 /// The programs of all sites.
@@ -25,7 +29,7 @@ pub(in super::super) struct Trampolines(Vec<SitePrograms>);
 
 struct SitePrograms {
     site: &'static Site,
-    programs: Vec<(AttachType, OwnedFd)>,
+    programs: Vec<(AttachType, &'static str, OwnedFd)>,
     /// Closing them detaches.
     links: Vec<OwnedFd>,
 }
@@ -43,17 +47,20 @@ pub(super) fn attach(
     programs: &Programs,
     backend: Backend,
     module: Option<&str>,
+    attached: &mut dyn FnMut(),
 ) -> Result<Trampolines, SourceError> {
-    let kernel = Kernel::look(module)?;
+    let no_types = || SourceError::NotInBtf { function: SITES[0].symbol };
+    let kernel = Kernel::look(programs.types().ok_or_else(no_types)?, module)?;
     let object = relocated(programs)?;
     let load = |site: &'static Site| {
-        let load = |(attach, name)| kernel.load(&object, site, attach, name).map(|fd| (attach, fd));
+        let load = |(attach, name)| kernel.load(&object, site, attach, name).map(|fd| (attach, name, fd));
         let programs = programs_of(site, backend).into_iter().map(load).collect::<Result<_, _>>()?;
         Ok(SitePrograms { site, programs, links: Vec::new() })
     };
     let mut sites = SITES.iter().map(load).collect::<Result<Vec<_>, SourceError>>()?;
     for site in &mut sites {
         site.link()?;
+        attached();
     }
     Ok(Trampolines(sites))
 }
@@ -61,6 +68,11 @@ pub(super) fn attach(
 impl Trampolines {
     pub(super) fn misses(&self) -> Result<Vec<Misses>, SourceError> {
         self.0.iter().map(SitePrograms::misses).collect()
+    }
+
+    pub(super) fn run_times(&self) -> Result<Vec<(&'static str, RunTime)>, SourceError> {
+        let programs = self.0.iter().flat_map(|site| &site.programs);
+        programs.map(|(_, name, program)| Ok((*name, misses::run_time(program.as_fd())?))).collect()
     }
 
     /// Detach, and wait until no CPU runs a program any more. The programs stay, for their counters.
@@ -78,7 +90,7 @@ impl Trampolines {
 
 impl SitePrograms {
     fn link(&mut self) -> Result<(), SourceError> {
-        for (attach, program) in &self.programs {
+        for (attach, _, program) in &self.programs {
             let link = bpf::link(program.as_fd(), *attach).map_err(|error| SourceError::Attach {
                 program: attach.name(),
                 symbol: self.site.symbol.to_owned(),
@@ -93,7 +105,7 @@ impl SitePrograms {
     /// running on its CPU, preempted.
     fn misses(&self) -> Result<Misses, SourceError> {
         let mut misses = Misses::default();
-        for (attach, program) in &self.programs {
+        for (attach, _, program) in &self.programs {
             let count = recursion_misses(program.as_fd(), self.site.name)?;
             match attach {
                 AttachType::Fentry => misses.entry = count,
@@ -114,31 +126,18 @@ struct Kernel {
 }
 
 impl Kernel {
-    fn look(module: Option<&str>) -> Result<Self, SourceError> {
-        let read = |name: &str| {
-            let path = Path::new("/sys/kernel/btf").join(name);
-            fs::read(&path)
-                .map(|bytes| (path.clone(), bytes))
-                .map_err(|source| SourceError::File { path, source })
-        };
-        let (kernel_path, kernel_bytes) = read("vmlinux")?;
-        let kernel = parse(&kernel_path, &kernel_bytes)?;
-        let kfuncs = KFUNCS.map(|kfunc| kfunc.name);
+    fn look(types: &Types, module: Option<&str>) -> Result<Self, SourceError> {
+        let (kernel_path, kernel) = types.kernel()?;
+        let kfuncs = functions(kernel_path, kernel, None, &KFUNCS.map(|kfunc| kfunc.name))?;
         let sites = SITES.map(|site| site.symbol);
-        let Some(module) = module else {
-            return Ok(Self {
-                module: None,
-                sites: functions(&kernel_path, kernel, None, &sites)?,
-                kfuncs: functions(&kernel_path, kernel, None, &kfuncs)?,
-            });
+        let (Some(name), Some((path, split))) = (module, types.module()?) else {
+            return Ok(Self { module: None, sites: functions(kernel_path, kernel, None, &sites)?, kfuncs });
         };
-        let (path, bytes) = read(module)?;
-        let split = parse(&path, &bytes)?;
-        let no_object = || SourceError::NoModuleBtf { module: module.to_owned() };
+        let no_object = || SourceError::NoModuleBtf { module: name.to_owned() };
         Ok(Self {
-            module: Some(bpf::module_btf(module).map_err(SourceError::BtfObjects)?.ok_or_else(no_object)?),
-            sites: functions(&path, split, Some(&kernel), &sites)?,
-            kfuncs: functions(&kernel_path, kernel, None, &kfuncs)?,
+            module: Some(bpf::module_btf(name).map_err(SourceError::BtfObjects)?.ok_or_else(no_object)?),
+            sites: functions(path, split, Some(&kernel), &sites)?,
+            kfuncs,
         })
     }
 
@@ -177,10 +176,6 @@ impl Kernel {
     }
 }
 
-fn parse<'a>(path: &Path, bytes: &'a [u8]) -> Result<Btf<'a>, SourceError> {
-    Btf::parse(bytes).map_err(|source| SourceError::Btf { path: path.to_owned(), source })
-}
-
 fn functions(
     path: &Path,
     btf: Btf<'_>,
@@ -195,7 +190,7 @@ fn relocated(programs: &Programs) -> Result<Object, SourceError> {
     fn failed<E: std::error::Error + Send + Sync + 'static>(error: E) -> SourceError {
         SourceError::Relocate(Box::new(error))
     }
-    let mut object = Object::parse(object()).map_err(failed)?;
+    let mut object = Object::parse(programs.object()).map_err(failed)?;
     let maps = std::mem::take(&mut object.maps);
     let mut placed = Vec::with_capacity(maps.len());
     for (name, map) in &maps {
@@ -204,5 +199,24 @@ fn relocated(programs: &Programs) -> Result<Object, SourceError> {
     let sections: HashSet<usize> = object.functions.keys().map(|(section, _)| *section).collect();
     object.relocate_maps(placed.into_iter(), &sections).map_err(failed)?;
     object.relocate_calls(&sections).map_err(failed)?;
+    let blocks = programs.map_fd(BLOCKS_MAP)?.as_raw_fd();
+    for function in object.functions.values_mut() {
+        place_blocks(&mut function.instructions, blocks);
+    }
     Ok(object)
+}
+
+/// Put the address of the first block over its placeholder.
+fn place_blocks(instructions: &mut [bpf_insn], map: i32) {
+    for place in 1..instructions.len() {
+        let (low, high) = (instructions[place - 1], instructions[place]);
+        let is_load = u32::from(low.code) == BPF_LD | BPF_IMM | BPF_DW && low.src_reg() == 0;
+        let half = |immediate: i32| u64::from(immediate.cast_unsigned());
+        if is_load && half(low.imm) | half(high.imm) << 32 == BLOCKS_PLACEHOLDER {
+            instructions[place - 1].set_src_reg(BPF_PSEUDO_MAP_VALUE.to_le_bytes()[0]);
+            instructions[place - 1].imm = map;
+            // The place in the value.
+            instructions[place].imm = 0;
+        }
+    }
 }

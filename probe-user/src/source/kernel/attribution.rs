@@ -1,0 +1,75 @@
+//! The table of callers: who has which slot, and what was counted in it.
+
+use std::collections::BTreeMap;
+
+use probe_common::site::{SITES, SiteId};
+use probe_common::wire::{Block, CALLERS, Caller, CallerCell, Shared};
+use probe_model::attribution::{Row, Who};
+
+use super::mapping::Mapping;
+
+/// The maps of the table that user space reads; kernel pointers are in another one.
+pub(super) struct Callers {
+    pub(super) names: Mapping<Caller>,
+    pub(super) shared: Mapping<Shared>,
+}
+
+impl Callers {
+    /// Rows with calls, by slot.
+    pub(super) fn rows(&self, blocks: &Mapping<Block>) -> BTreeMap<u32, Row> {
+        let shared: Shared = self.shared.part(0, 0);
+        let given = usize::try_from(shared.slots).unwrap_or(CALLERS);
+        let slots = CALLERS.min(SITES.len() + given);
+        let mut rows = BTreeMap::new();
+        for slot in 0..slots {
+            let cell = sum(blocks, slot);
+            if cell.calls == 0 {
+                continue;
+            }
+            let (who, site) = match SITES.get(slot) {
+                Some(site) => (None, site.name),
+                None => self.name(slot),
+            };
+            rows.insert(
+                u32::try_from(slot).unwrap_or(u32::MAX),
+                Row {
+                    who,
+                    site: site.to_owned(),
+                    calls: cell.calls,
+                    failed: cell.failed,
+                    nanos: cell.nanos,
+                    pages: cell.pages,
+                    bytes: cell.bytes,
+                },
+            );
+        }
+        rows
+    }
+
+    fn name(&self, slot: usize) -> (Option<Who>, &'static str) {
+        let Caller { tgid, ioas, site, comm, .. } = self.names.part(slot, 0);
+        let comm = comm.split(|byte| *byte == 0).next().unwrap_or_default().to_vec();
+        let site = SITES.get(site as usize).map_or("", |site| site.name);
+        (Some(Who { pid: tgid, comm, ioas: (ioas > 0).then_some(ioas) }), site)
+    }
+}
+
+/// Pages that the returned runs touch, over all rows: every scan is in one.
+pub(super) fn pages(rows: &BTreeMap<u32, Row>) -> u64 {
+    let site = SiteId::GetPhys.row().name;
+    rows.values().filter(|row| row.site == site).map(|row| row.pages).fold(0, u64::wrapping_add)
+}
+
+fn sum(blocks: &Mapping<Block>, slot: usize) -> CallerCell {
+    let offset = std::mem::offset_of!(Block, callers) + slot * size_of::<CallerCell>();
+    let mut sum = CallerCell::default();
+    for cpu in 0..blocks.elements() {
+        let cell: CallerCell = blocks.part(cpu, offset);
+        sum.calls = sum.calls.wrapping_add(cell.calls);
+        sum.failed = sum.failed.wrapping_add(cell.failed);
+        sum.nanos = sum.nanos.wrapping_add(cell.nanos);
+        sum.pages = sum.pages.wrapping_add(cell.pages);
+        sum.bytes = sum.bytes.wrapping_add(cell.bytes);
+    }
+    sum
+}
