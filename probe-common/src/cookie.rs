@@ -34,11 +34,11 @@ impl CapCode {
     #[inline(always)]
     #[allow(clippy::inline_always, reason = "BPF: a call would cost more than the body")]
     pub const fn of(cap: u64, page_shift: u64) -> Self {
-        let pages = cap >> page_shift;
-        if cap == u64::MAX {
-            Self(NO_CAP)
-        } else if pages <= CODE_MASK - FIRST && pages << page_shift == cap {
+        let pages = cap >> (page_shift & 63);
+        if cap & ((1 << (page_shift & 63)) - 1) == 0 && pages <= CODE_MASK - FIRST {
             Self(FIRST + pages)
+        } else if cap == u64::MAX {
+            Self(NO_CAP)
         } else {
             Self(ELSEWHERE)
         }

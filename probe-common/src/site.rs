@@ -60,6 +60,9 @@ pub struct Site {
     pub symbol: &'static str,
     /// Program of the `fsession` backend, for entry and return.
     pub fsession: &'static str,
+    /// The same with single calls, lock waits and diagnostics, which the programs of the other backends
+    /// always have in them.
+    pub fsession_extra: &'static str,
     /// Programs of the `fentry` backend.
     pub fentry: Pair,
     /// Programs of the `kprobe` backend.
@@ -75,6 +78,7 @@ pub const SITES: [Site; 2] = [
         name: "dispatch",
         symbol: "iommufd_fops_ioctl",
         fsession: "dispatch_both",
+        fsession_extra: "dispatch_extra",
         fentry: Pair { entry: "dispatch_fentry", exit: "dispatch_fexit" },
         kprobe: Pair { entry: "dispatch_entry", exit: "dispatch_return" },
         open_map: "DISPATCH_OPEN",
@@ -84,6 +88,7 @@ pub const SITES: [Site; 2] = [
         name: "get_phys",
         symbol: "iopt_get_phys",
         fsession: "get_phys_both",
+        fsession_extra: "get_phys_extra",
         fentry: Pair { entry: "get_phys_fentry", exit: "get_phys_fexit" },
         kprobe: Pair { entry: "get_phys_entry", exit: "get_phys_return" },
         open_map: "GET_PHYS_OPEN",
@@ -113,9 +118,14 @@ mod tests {
     fn the_kernel_keeps_program_names_whole() {
         // BPF_OBJ_NAME_LEN less the terminating NUL (include/uapi/linux/bpf.h, Linux 7.3).
         for site in &SITES {
-            for name in
-                [site.fsession, site.fentry.entry, site.fentry.exit, site.kprobe.entry, site.kprobe.exit]
-            {
+            for name in [
+                site.fsession,
+                site.fsession_extra,
+                site.fentry.entry,
+                site.fentry.exit,
+                site.kprobe.entry,
+                site.kprobe.exit,
+            ] {
                 assert!(name.len() < 16, "{name}");
             }
         }

@@ -13,7 +13,7 @@ use probe_common::wire::{Block, CALLERS as ROWS, Caller, CallerCell, CallerKey, 
 
 use crate::constant;
 use crate::kernel::Kernel;
-use crate::maps::{self, CALLERS, SLOTS, near};
+use crate::maps::{self, CALLERS, SLOTS};
 
 /// The row of the current process at a site; `iopt` is 0 at the dispatch site.
 ///
@@ -24,7 +24,7 @@ pub unsafe fn row<K: Kernel>(block: *mut Block, site: SiteId, iopt: u64) -> *mut
     let tgid = K::tgid();
     // SAFETY: in the current CPU's block; a slot is in bounds.
     unsafe {
-        let last = near(&raw mut (*block).last[site as usize]);
+        let last = &raw mut (*block).last[site as usize];
         let slot = if (*last).iopt == iopt && (*last).tgid == tgid {
             (*last).slot
         } else {
@@ -32,7 +32,7 @@ pub unsafe fn row<K: Kernel>(block: *mut Block, site: SiteId, iopt: u64) -> *mut
             *last = LastCaller { iopt, tgid, slot };
             slot
         };
-        near(&raw mut (*block).callers[slot as usize & (ROWS - 1)])
+        &raw mut (*block).callers[slot as usize & (ROWS - 1)]
     }
 }
 
@@ -42,7 +42,7 @@ pub unsafe fn row<K: Kernel>(block: *mut Block, site: SiteId, iopt: u64) -> *mut
 pub fn forget<K: Kernel>() {
     let Some(first) = K::blocks() else { return };
     for cpu in 0..constant::cpus() {
-        let block = (first + cpu * size_of::<Block>() as u64) as *mut Block;
+        let block = maps::block_of(first, cpu as u32);
         // SAFETY: the block of a possible CPU. The word may be written by that CPU at the same time, for
         // a caller that is not the one to be forgotten.
         unsafe { core::ptr::write_volatile(&raw mut (*block).last[SiteId::GetPhys as usize].tgid, 0) };

@@ -17,22 +17,30 @@ use crate::{area, callers, constant, waits};
 /// The site's place in [`Block::flow`].
 pub const FLOW: usize = SiteId::Dispatch as usize;
 
-/// A call of a command goes in, counted or not.
+/// The ioctl number of GET_PA.
+const GET_PA: u32 = (command::IOCTL_TYPE << 8) | (command::FIRST_NR + ROW_GET_PA as u32);
+
+/// An ioctl goes in, counted or not. With `EXTRA`, also what is recorded only where asked for.
 #[inline(always)]
-pub fn enter(row: usize) {
-    if row != ROW_GET_PA && command::changes_areas(row) {
+pub fn enter<const EXTRA: bool>(ioctl: u32) {
+    // Nearly every call is one, and it changes nothing.
+    if ioctl != GET_PA && command::changes_areas(command::row_of(ioctl)) {
         area::begin_change();
     }
-    waits::enter();
+    if EXTRA {
+        waits::enter();
+    }
 }
 
 /// A call of a command comes back at `now`, counted or not; `entered` if its entry was seen.
 #[inline(always)]
-pub fn leave(row: usize, now: u64, entered: bool) {
+pub fn leave<const EXTRA: bool>(row: usize, now: u64, entered: bool) {
     if row != ROW_GET_PA && command::changes_areas(row) {
         area::end_change(now, entered);
     }
-    waits::leave(row);
+    if EXTRA {
+        waits::leave(row);
+    }
 }
 
 /// A call that is to be counted.
@@ -44,17 +52,19 @@ pub struct Returned {
     pub nanos: u64,
 }
 
-/// Count a call that returned.
+/// Count a call that returned. With `EXTRA`, also what is recorded only where asked for.
 ///
 /// # Safety
 /// `block` is the current CPU's.
 #[inline(always)]
-pub unsafe fn count<K: Kernel>(ctx: &impl EbpfContext, block: *mut Block, call: Returned) {
+pub unsafe fn count<K: Kernel, const EXTRA: bool>(ctx: &impl EbpfContext, block: *mut Block, call: Returned) {
     let Returned { row, result, now, nanos } = call;
     if row >= ROWS {
         return;
     }
-    trace!(ctx, "dispatch row {} result {} in {} ns", row, result, nanos);
+    if EXTRA {
+        trace!(ctx, "dispatch row {} result {} in {} ns", row, result, nanos);
+    }
     // SAFETY: `row` and the errno's slot are in bounds; the cell is in the current CPU's block.
     unsafe {
         if (result < 0 || row != ROW_GET_PA) && is_canary() {
@@ -78,15 +88,17 @@ pub unsafe fn count<K: Kernel>(ctx: &impl EbpfContext, block: *mut Block, call: 
             (*caller).failed += 1;
             errno as u32
         };
-        calls::consider(block, now, nanos, || Facts {
-            site: SiteId::Dispatch,
-            errno,
-            kind: row as u32,
-            iova: 0,
-            cap: u64::MAX,
-            run: 0,
-            pages: 0,
-        });
+        if EXTRA {
+            calls::consider(block, now, nanos, || Facts {
+                site: SiteId::Dispatch,
+                errno,
+                kind: row as u32,
+                iova: 0,
+                cap: u64::MAX,
+                run: 0,
+                pages: 0,
+            });
+        }
     }
 }
 

@@ -49,12 +49,13 @@ impl Scan {
 }
 
 /// Count a call that returned; `scan` looks at the outputs, and is asked only where they mean
-/// something, `cap` only where a call is recorded by itself.
+/// something, `cap` only where a call is recorded by itself. With `EXTRA`, also what is recorded only
+/// where asked for.
 ///
 /// # Safety
 /// `block` is the current CPU's.
 #[inline(always)]
-pub unsafe fn count<K: Kernel>(
+pub unsafe fn count<K: Kernel, const EXTRA: bool>(
     ctx: &impl EbpfContext,
     block: *mut Block,
     call: Returned,
@@ -77,17 +78,18 @@ pub unsafe fn count<K: Kernel>(
             (*caller).calls += 1;
             (*caller).failed += 1;
             (*caller).nanos += nanos;
-            trace!(ctx, "get_phys errno {} in {} ns", errno, nanos);
-            let facts = |cap| Facts {
-                site: SiteId::GetPhys,
-                errno: errno as u32,
-                kind: 0,
-                iova,
-                cap,
-                run: 0,
-                pages: 0,
-            };
-            calls::consider(block, now, nanos, || facts(cap()));
+            if EXTRA {
+                trace!(ctx, "get_phys errno {} in {} ns", errno, nanos);
+                calls::consider(block, now, nanos, || Facts {
+                    site: SiteId::GetPhys,
+                    errno: errno as u32,
+                    kind: 0,
+                    iova,
+                    cap: cap(),
+                    run: 0,
+                    pages: 0,
+                });
+            }
             return;
         }
         let Some(scan) = scan() else {
@@ -103,17 +105,19 @@ pub unsafe fn count<K: Kernel>(
         (*caller).bytes += scan.run;
         let stop = stop_of::<K>(iopt, iova, pages, &scan, now - nanos);
         (*near(&raw mut cell.runs[stop as usize])).record(scan.run);
-        waits::leave_get_phys(nanos);
-        trace!(ctx, "get_phys run {} stop {} in {} ns", scan.run, stop as u32, nanos);
-        calls::consider(block, now, nanos, || Facts {
-            site: SiteId::GetPhys,
-            errno: 0,
-            kind: stop as u32,
-            iova,
-            cap: cap(),
-            run: scan.run,
-            pages,
-        });
+        if EXTRA {
+            waits::leave_get_phys(nanos);
+            trace!(ctx, "get_phys run {} stop {} in {} ns", scan.run, stop as u32, nanos);
+            calls::consider(block, now, nanos, || Facts {
+                site: SiteId::GetPhys,
+                errno: 0,
+                kind: stop as u32,
+                iova,
+                cap: cap(),
+                run: scan.run,
+                pages,
+            });
+        }
     }
 }
 

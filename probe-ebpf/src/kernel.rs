@@ -11,10 +11,7 @@ pub trait Kernel {
     fn blocks() -> Option<u64>;
 
     /// The current CPU's block.
-    #[inline(always)]
-    fn block() -> Option<*mut Block> {
-        maps::block_of(Self::blocks()?)
-    }
+    fn block() -> Option<*mut Block>;
 
     /// The current CPU's block, if calls that begin now are counted.
     #[inline(always)]
@@ -40,6 +37,13 @@ impl Kernel for Typed {
     }
 
     #[inline(always)]
+    fn block() -> Option<*mut Block> {
+        // The verifier knows that no CPU has a higher number (`do_refine_retval_range`,
+        // kernel/bpf/verifier.c, since Linux 6.2).
+        Some(maps::block_of(constant::blocks(), maps::cpu()))
+    }
+
+    #[inline(always)]
     fn tgid() -> u32 {
         // SAFETY: the helper has no preconditions; the kernel checks the field's offset against its own
         // types at load.
@@ -62,6 +66,12 @@ impl Kernel for Untyped {
     #[inline(always)]
     fn blocks() -> Option<u64> {
         maps::blocks()
+    }
+
+    #[inline(always)]
+    fn block() -> Option<*mut Block> {
+        let (blocks, cpu) = (maps::blocks()?, maps::cpu());
+        (u64::from(cpu) < constant::cpus()).then(|| maps::block_of(blocks, cpu))
     }
 
     #[inline(always)]

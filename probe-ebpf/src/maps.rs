@@ -13,8 +13,6 @@ use probe_common::wire::{
     OPEN_SLOTS, Shared, Wait,
 };
 
-use crate::constant;
-
 /// One element that holds a block for each possible CPU: user space makes it that long before load. A map
 /// of one element has an address that the loader can give to programs, where a look-up costs ten
 /// instructions.
@@ -71,12 +69,11 @@ pub fn blocks() -> Option<u64> {
     BLOCKS.get_ptr_mut(0).map(|block| block as u64)
 }
 
-/// The current CPU's block, from the address of the first one. Written by this CPU alone but for
+/// A CPU's block, from the address of the first one. Written by that CPU alone but for
 /// [`crate::callers::forget`], each word by one program alone (see `probe_common::wire`).
 #[inline(always)]
-pub fn block_of(blocks: u64) -> Option<*mut Block> {
-    let cpu = u64::from(cpu());
-    (cpu < constant::cpus()).then(|| (blocks + cpu * size_of::<Block>() as u64) as *mut Block)
+pub fn block_of(blocks: u64, cpu: u32) -> *mut Block {
+    (blocks + u64::from(cpu) * size_of::<Block>() as u64) as *mut Block
 }
 
 /// What all CPUs share.

@@ -43,7 +43,7 @@ fn programs_are_those_of_the_site_table() {
     let expected = [
         SITES.map(|site| site.kprobe.entry).to_vec(),
         SITES.map(|site| site.kprobe.exit).to_vec(),
-        SITES.iter().flat_map(|site| [site.fentry.entry, site.fsession]).collect(),
+        SITES.iter().flat_map(|site| [site.fentry.entry, site.fsession, site.fsession_extra]).collect(),
         SITES.map(|site| site.fentry.exit).to_vec(),
     ];
     for (section, mut names) in SECTIONS.into_iter().zip(expected) {

@@ -15,10 +15,9 @@ use crate::{dispatch, get_phys, kfunc, span, waits};
 
 #[fentry]
 pub fn dispatch_fentry(ctx: FEntryContext) -> u32 {
-    let row = row_of(ctx.arg(1));
-    dispatch::enter(row);
+    dispatch::enter::<true>(ctx.arg(1));
     span::begin::<Typed, _>(dispatch::FLOW, &DISPATCH_OPEN, |owner| {
-        Some(DispatchOpen { owner, entered_at: 0, row: row as u64 })
+        Some(DispatchOpen { owner, entered_at: 0, row: row_of(ctx.arg(1)) as u64 })
     });
     0
 }
@@ -31,10 +30,10 @@ pub fn dispatch_fexit(ctx: FExitContext) -> u32 {
         // SAFETY: the block is the current CPU's. The result follows the 3 arguments.
         unsafe {
             let call = dispatch::Returned { row, result: ctx.arg(3), now, nanos };
-            dispatch::count::<Typed>(&ctx, block, call);
+            dispatch::count::<Typed, true>(&ctx, block, call);
         }
     }
-    dispatch::leave(row, now, true);
+    dispatch::leave::<true>(row, now, true);
     0
 }
 
@@ -65,7 +64,7 @@ pub fn get_phys_fexit(ctx: FExitContext) -> u32 {
         let call = get_phys::Returned { iopt: open.iopt, iova: open.iova, result, now, nanos };
         let scan = || Scan::of_open(&open, Typed::read(open.length)?, Typed::read(open.paddr)?);
         // SAFETY: the block is the current CPU's.
-        unsafe { get_phys::count::<Typed>(&ctx, block, call, scan, || open.cap) };
+        unsafe { get_phys::count::<Typed, true>(&ctx, block, call, scan, || open.cap) };
     }
     0
 }

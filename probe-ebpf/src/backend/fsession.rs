@@ -1,6 +1,9 @@
 //! fsession: one program at entry and return. Arguments (at the return too) and result come from the
 //! trampoline, the open call from the session's cookie.
 //!
+//! Each of the two comes twice: as it is nearly always wanted, and with what is recorded only where
+//! asked for, which would cost a few instructions even when it is off.
+//!
 //! Sections only have to be those of trampolines: the loader chooses the attach type.
 
 use core::cell::Cell;
@@ -20,26 +23,46 @@ use crate::{dispatch, get_phys, kfunc, span, waits};
 
 #[fentry]
 pub fn dispatch_both(ctx: FEntryContext) -> u32 {
+    dispatch_session::<false>(&ctx)
+}
+
+#[fentry]
+pub fn dispatch_extra(ctx: FEntryContext) -> u32 {
+    dispatch_session::<true>(&ctx)
+}
+
+#[fentry]
+pub fn get_phys_both(ctx: FEntryContext) -> u32 {
+    get_phys_session::<false>(&ctx)
+}
+
+#[fentry]
+pub fn get_phys_extra(ctx: FEntryContext) -> u32 {
+    get_phys_session::<true>(&ctx)
+}
+
+#[inline(always)]
+fn dispatch_session<const EXTRA: bool>(ctx: &FEntryContext) -> u32 {
     // SAFETY: blocks are the current CPU's, the cookie is the call's own.
     unsafe {
-        if kfunc::session_is_return(&ctx) {
+        if kfunc::session_is_return(ctx) {
             let now = span::now();
             let row = row_of(ctx.arg(1));
-            let kept = *kfunc::session_cookie(&ctx);
+            let kept = *kfunc::session_cookie(ctx);
             if let Some(block) = returned(dispatch::FLOW, kept) {
                 match now.checked_sub(kept) {
                     // The result follows the 3 arguments.
                     Some(nanos) => {
                         let call = dispatch::Returned { row, result: ctx.arg(3), now, nanos };
-                        dispatch::count::<Typed>(&ctx, block, call);
+                        dispatch::count::<Typed, EXTRA>(ctx, block, call);
                     }
                     None => (*block).flow[dispatch::FLOW].backwards += 1,
                 }
             }
-            dispatch::leave(row, now, kept != UNSEEN);
+            dispatch::leave::<EXTRA>(row, now, kept != UNSEEN);
         } else {
-            dispatch::enter(row_of(ctx.arg(1)));
-            if let Some((_, cookie)) = entered(&ctx, dispatch::FLOW) {
+            dispatch::enter::<EXTRA>(ctx.arg(1));
+            if let Some((_, cookie)) = entered(ctx, dispatch::FLOW) {
                 *cookie = span::now();
             }
         }
@@ -47,21 +70,23 @@ pub fn dispatch_both(ctx: FEntryContext) -> u32 {
     0
 }
 
-#[fentry]
-pub fn get_phys_both(ctx: FEntryContext) -> u32 {
+#[inline(always)]
+fn get_phys_session<const EXTRA: bool>(ctx: &FEntryContext) -> u32 {
     // SAFETY: blocks are the current CPU's, the cookie is the call's own.
     unsafe {
-        if kfunc::session_is_return(&ctx) {
+        if kfunc::session_is_return(ctx) {
             let now = span::now();
-            let kept = *kfunc::session_cookie(&ctx);
+            let kept = *kfunc::session_cookie(ctx);
             let Some(block) = returned(get_phys::FLOW, kept) else { return 0 };
             match cookie::duration(kept, now) {
-                Some(nanos) => count(&ctx, block, kept, now, nanos),
+                Some(nanos) => count::<EXTRA>(ctx, block, kept, now, nanos),
                 None => (*block).flow[get_phys::FLOW].backwards += 1,
             }
         } else {
-            waits::enter_get_phys(ctx.arg(0));
-            let Some((block, cookie)) = entered(&ctx, get_phys::FLOW) else { return 0 };
+            if EXTRA {
+                waits::enter_get_phys(ctx.arg(0));
+            }
+            let Some((block, cookie)) = entered(ctx, get_phys::FLOW) else { return 0 };
             let cap = kfunc::read(ctx.arg(3));
             let code = CapCode::of(cap, page_shift());
             if code.is_elsewhere()
@@ -83,7 +108,7 @@ pub fn get_phys_both(ctx: FEntryContext) -> u32 {
 /// # Safety
 /// At the return of `iopt_get_phys`; `block` is the current CPU's.
 #[inline(always)]
-unsafe fn count(ctx: &FEntryContext, block: *mut Block, kept: u64, now: u64, nanos: u64) {
+unsafe fn count<const EXTRA: bool>(ctx: &FEntryContext, block: *mut Block, kept: u64, now: u64, nanos: u64) {
     let code = cookie::cap_of(kept);
     // The cap of a successful call, where the cookie cannot hold it.
     let elsewhere = Cell::new(u64::MAX);
@@ -107,7 +132,7 @@ unsafe fn count(ctx: &FEntryContext, block: *mut Block, kept: u64, now: u64, nan
     let result = i64::from(ctx.arg::<i32>(4));
     let call = get_phys::Returned { iopt: ctx.arg(0), iova: ctx.arg(1), result, now, nanos };
     // SAFETY: the block is the current CPU's.
-    unsafe { get_phys::count::<Typed>(ctx, block, call, scan, cap) };
+    unsafe { get_phys::count::<Typed, EXTRA>(ctx, block, call, scan, cap) };
 }
 
 /// A call that begins: the block and the cookie to be filled in; `None` for one not to be counted.

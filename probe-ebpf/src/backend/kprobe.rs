@@ -14,12 +14,12 @@ use crate::{dispatch, get_phys, span, waits};
 
 #[kprobe]
 pub fn dispatch_entry(ctx: ProbeContext) -> u32 {
-    let row = ctx.arg(1).map(row_of);
-    if let Some(row) = row {
-        dispatch::enter(row);
+    let ioctl = ctx.arg(1);
+    if let Some(ioctl) = ioctl {
+        dispatch::enter::<true>(ioctl);
     }
     span::begin::<Untyped, _>(dispatch::FLOW, &DISPATCH_OPEN, |owner| {
-        Some(DispatchOpen { owner, entered_at: 0, row: row? as u64 })
+        Some(DispatchOpen { owner, entered_at: 0, row: row_of(ioctl?) as u64 })
     });
     0
 }
@@ -34,9 +34,9 @@ pub fn dispatch_return(ctx: RetProbeContext) -> u32 {
         // SAFETY: the block is the current CPU's.
         unsafe {
             let call = dispatch::Returned { row, result: ctx.ret(), now, nanos };
-            dispatch::count::<Untyped>(&ctx, block, call);
+            dispatch::count::<Untyped, true>(&ctx, block, call);
         }
-        dispatch::leave(row, now, true);
+        dispatch::leave::<true>(row, now, true);
     }
     0
 }
@@ -70,7 +70,7 @@ pub fn get_phys_return(ctx: RetProbeContext) -> u32 {
         let call = get_phys::Returned { iopt: open.iopt, iova: open.iova, result, now, nanos };
         let scan = || Scan::of_open(&open, Untyped::read(open.length)?, Untyped::read(open.paddr)?);
         // SAFETY: the block is the current CPU's.
-        unsafe { get_phys::count::<Untyped>(&ctx, block, call, scan, || open.cap) };
+        unsafe { get_phys::count::<Untyped, true>(&ctx, block, call, scan, || open.cap) };
     }
     0
 }

@@ -2,6 +2,8 @@
 
 use std::num::NonZeroU64;
 use std::os::fd::{AsFd as _, BorrowedFd};
+use std::path::Path;
+use std::{fs, io};
 
 use aya::maps::{Map, MapData, RingBuf};
 use aya::programs::{KProbe, RawTracePoint};
@@ -76,11 +78,15 @@ fn constants(config: &Config, cpus: u32, types: Option<&Types>) -> Result<Vec<(C
     Ok(constants)
 }
 
-/// Possible CPUs index the blocks: CPU numbers may have gaps, and CPUs may come online later.
+/// Possible CPUs, numbers that are left out among them counted too: the kernel's `nr_cpu_ids`. They index
+/// the blocks, and CPUs may come online later.
 pub(super) fn possible_cpus() -> Result<u32, SourceError> {
-    let count =
-        aya::util::nr_cpus().map_err(|(path, source)| SourceError::File { path: path.into(), source })?;
-    Ok(u32::try_from(count).unwrap_or(u32::MAX))
+    let path = Path::new("/sys/devices/system/cpu/possible");
+    let failed = |source| SourceError::File { path: path.to_owned(), source };
+    let text = fs::read_to_string(path).map_err(failed)?;
+    // Such as `0-3,8-11`.
+    let last = text.trim().rsplit([',', '-']).next().and_then(|last| last.parse::<u32>().ok());
+    last.map(|last| last + 1).ok_or_else(|| failed(io::Error::new(io::ErrorKind::InvalidData, text)))
 }
 
 impl Programs {

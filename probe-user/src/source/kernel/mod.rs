@@ -68,6 +68,13 @@ pub struct Config {
     pub run_times: bool,
 }
 
+impl Config {
+    /// Whether anything beyond the counters is recorded.
+    fn needs_extra(&self) -> bool {
+        self.calls.is_some() || self.locks || self.logs != LogLevel::Off
+    }
+}
+
 /// Which calls are recorded one by one.
 #[derive(Debug, Clone, Copy)]
 pub struct CallsConfig {

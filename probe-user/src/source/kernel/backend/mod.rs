@@ -27,7 +27,7 @@ impl Probes {
         match config.backend {
             Backend::Kprobe => kprobe::attach(programs, config.module, attached).map(Self::Kprobe),
             Backend::Fentry | Backend::Fsession => {
-                trampoline::attach(programs, config.backend, config.module, attached).map(Self::Trampoline)
+                trampoline::attach(programs, config, attached).map(Self::Trampoline)
             }
         }
     }

@@ -21,7 +21,7 @@ use probe_common::wire::BLOCKS_MAP;
 use super::super::bpf::{self, AttachType, Target};
 use super::super::misses::{self, Misses, RunTime, recursion_misses};
 use super::super::types::Types;
-use super::super::{Programs, SourceError};
+use super::super::{Config, Programs, SourceError};
 use crate::btf::Btf;
 
 /// The programs of all sites.
@@ -36,8 +36,9 @@ struct SitePrograms {
 
 /// What the programs of a site are called and where they go, the ones at returns first: a call that
 /// begins in between then shows up as a return without an entry, which is counted.
-fn programs_of(site: &Site, backend: Backend) -> Vec<(AttachType, &'static str)> {
+fn programs_of(site: &Site, backend: Backend, extra: bool) -> Vec<(AttachType, &'static str)> {
     match backend {
+        Backend::Fsession if extra => vec![(AttachType::Fsession, site.fsession_extra)],
         Backend::Fsession => vec![(AttachType::Fsession, site.fsession)],
         _ => vec![(AttachType::Fexit, site.fentry.exit), (AttachType::Fentry, site.fentry.entry)],
     }
@@ -45,16 +46,18 @@ fn programs_of(site: &Site, backend: Backend) -> Vec<(AttachType, &'static str)>
 
 pub(super) fn attach(
     programs: &Programs,
-    backend: Backend,
-    module: Option<&str>,
+    config: &Config,
     attached: &mut dyn FnMut(),
 ) -> Result<Trampolines, SourceError> {
     let no_types = || SourceError::NotInBtf { function: SITES[0].symbol };
-    let kernel = Kernel::look(programs.types().ok_or_else(no_types)?, module)?;
+    let kernel = Kernel::look(programs.types().ok_or_else(no_types)?, config.module)?;
     let object = relocated(programs)?;
     let load = |site: &'static Site| {
         let load = |(attach, name)| kernel.load(&object, site, attach, name).map(|fd| (attach, name, fd));
-        let programs = programs_of(site, backend).into_iter().map(load).collect::<Result<_, _>>()?;
+        let programs = programs_of(site, config.backend, config.needs_extra())
+            .into_iter()
+            .map(load)
+            .collect::<Result<_, _>>()?;
         Ok(SitePrograms { site, programs, links: Vec::new() })
     };
     let mut sites = SITES.iter().map(load).collect::<Result<Vec<_>, SourceError>>()?;
