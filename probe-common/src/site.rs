@@ -95,6 +95,11 @@ pub const SITES: [Site; 2] = [
     },
 ];
 
+/// Programs for lock waits, and their tracepoints (include/trace/events/lock.h, since Linux 5.19): the end
+/// first, so that no wait begins that cannot end.
+pub const LOCK_PROGRAMS: [(&str, &str); 2] =
+    [("lock_end", "contention_end"), ("lock_begin", "contention_begin")];
+
 impl SiteId {
     /// The site's row.
     #[must_use]

@@ -75,6 +75,7 @@ pub struct RecordArgs {
 
 /// What is counted on this machine, and how.
 #[derive(Debug, Args)]
+#[allow(clippy::struct_excessive_bools, reason = "flags of a command line, each a choice of its own")]
 pub struct SourceArgs {
     /// How to attach; `auto` takes the first that works of fsession, fentry and kprobe
     #[arg(long, value_enum, value_name = "NAME", default_value = "auto", env = "IOVASCOPE_BACKEND")]
@@ -88,7 +89,7 @@ pub struct SourceArgs {
     /// With --calls-every or --slower: record the IOVA too (it may be an address of the process)
     #[arg(long, env = "IOVASCOPE_INCLUDE_IOVA")]
     pub include_iova: bool,
-    /// Record how long calls wait for iova_rwsem and for the mutex of the pages
+    /// Record how long calls wait for the IOAS's lock and for the mutex of the pages
     #[arg(long, env = "IOVASCOPE_LOCKS")]
     pub locks: bool,
     /// Measure what the probes add to a call, before counting begins, and count their own run time: that

@@ -23,6 +23,7 @@ fn header() -> Header {
         page_size: 4096,
         cpus: 2,
         sites: BTreeMap::from([("dispatch".into(), "iommufd_fops_ioctl".into())]),
+        calibration: None,
         started: Instant { monotonic: 5, realtime: 7 },
         interval: 1_000_000_000,
         tags: BTreeMap::from([("kernel".into(), "patched".into())]),

@@ -9,21 +9,21 @@ use zerocopy::FromBytes as _;
 
 /// The ring and how many calls came out of it.
 pub(super) struct Ring {
-    ring: RingBuf<MapData>,
+    records: RingBuf<MapData>,
     length_is_cap: bool,
     include_iova: bool,
     pub(super) kept: u64,
 }
 
 impl Ring {
-    pub(super) fn new(ring: RingBuf<MapData>, length_is_cap: bool, include_iova: bool) -> Self {
-        Self { ring, length_is_cap, include_iova, kept: 0 }
+    pub(super) fn new(records: RingBuf<MapData>, length_is_cap: bool, include_iova: bool) -> Self {
+        Self { records, length_is_cap, include_iova, kept: 0 }
     }
 
     /// Everything that is in it, in the order in which calls returned (of different CPUs: nearly).
     pub(super) fn drain(&mut self) -> Vec<Call> {
         let mut records = Vec::new();
-        while let Some(item) = self.ring.next() {
+        while let Some(item) = self.records.next() {
             records.extend(CallRecord::read_from_bytes(&item));
         }
         let calls: Vec<Call> = records.iter().map(|record| self.call(record)).collect();

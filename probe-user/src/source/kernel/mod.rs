@@ -268,8 +268,8 @@ impl KernelSource {
 
     fn read(&mut self, misses: &[Misses], depth: Depth) -> Result<Sample, SourceError> {
         let locks = self.locks.as_ref().map_or(Ok(0), LockProbes::misses)?;
-        let missed = Missed { now: misses, baseline: &self.baseline, locks };
-        let mut sample = self.reader.sample(&missed, depth);
+        let kernel = Missed { now: misses, baseline: &self.baseline, locks };
+        let mut sample = self.reader.sample(&kernel, depth);
         if let Some(watch) = &self.watch {
             sample.counters.canary = watch.counted().clone();
         }

@@ -20,7 +20,7 @@ pub fn object() -> &'static [u8] {
 const LOAD: u8 = 0x18;
 /// Place of the value size in a map's definition, in bytes: after type and key size.
 const VALUE_SIZE: usize = 8;
-/// A map of one element can be addressed up to here (`BPF_MAX_VAR_OFF`, include/linux/bpf_verifier.h, Linux 7.3).
+/// A map of one element can be addressed up to here (`BPF_MAX_VAR_OFF`, `include/linux/bpf_verifier.h`, Linux 7.3).
 const LONGEST: usize = 1 << 29;
 
 /// The object with constants in place of their placeholders, 0 for those not named, and room for

@@ -1,13 +1,10 @@
 //! The programs on the kernel's tracepoints of contended locks.
 
 use aya::programs::links::FdLink;
+use probe_common::site::LOCK_PROGRAMS;
 
 use super::misses::FdInfo;
 use super::{Programs, SourceError};
-
-/// Programs and their tracepoints (include/trace/events/lock.h, Linux 5.19): the end first, so that no
-/// wait begins that cannot end.
-const PROGRAMS: [(&str, &str); 2] = [("lock_end", "contention_end"), ("lock_begin", "contention_begin")];
 
 /// The attached programs; dropping them detaches.
 pub(super) struct LockProbes(Vec<(u32, FdLink)>);
@@ -29,7 +26,7 @@ impl LockProbes {
             let number = program.info().map_err(failed)?.id();
             Ok((number, link.into()))
         };
-        PROGRAMS.into_iter().map(attach).collect::<Result<_, SourceError>>().map(Self)
+        LOCK_PROGRAMS.into_iter().map(attach).collect::<Result<_, SourceError>>().map(Self)
     }
 
     /// Runs that the kernel refused, because the program was running on that CPU.

@@ -14,8 +14,8 @@ type Sum = &'static [(i64, &'static str, &'static str)];
 /// The process of a thread; every kernel's types have it.
 const TASK: [(Constant, Sum); 1] = [(Constant::TaskTgid, &[(1, "task_struct", "tgid")])];
 
-/// iommufd's areas (drivers/iommu/iommufd/{iommufd_private,io_pagetable}.h, include/linux/interval_tree.h,
-/// include/linux/rbtree_types.h, Linux 7.3).
+/// iommufd's areas (`drivers/iommu/iommufd/iommufd_private.h` and `io_pagetable.h`,
+/// `include/linux/interval_tree.h`, `rbtree_types.h`, Linux 7.3).
 const AREAS: [(Constant, Sum); 7] = [
     (
         Constant::IoptAreaRoot,
