@@ -82,7 +82,7 @@ const LOG2_OF_BYTE: [u8; 256] = {
     table
 };
 
-/// ⌊log2⌋ of a value; 0 for 0.
+/// ⌊log2⌋ of a value below 2^48; 0 for 0, 48 beyond, where every scheme's range has ended.
 ///
 /// The BPF instruction set has no leading-zero count, and what the compiler makes of
 /// `u64::leading_zeros` there is about 45 instructions. This is at most a dozen.
@@ -96,10 +96,8 @@ pub const fn log2(value: u64) -> u32 {
         if value < 1 << 24 { (value >> 16, 16) } else { (value >> 24, 24) }
     } else if value < 1 << 48 {
         if value < 1 << 40 { (value >> 32, 32) } else { (value >> 40, 40) }
-    } else if value < 1 << 56 {
-        (value >> 48, 48)
     } else {
-        (value >> 56, 56)
+        return 48;
     };
     LOG2_OF_BYTE[(high & 0xff) as usize] as u32 + base
 }
@@ -127,13 +125,14 @@ mod tests {
     }
 
     #[test]
-    fn log2_is_ilog2() {
+    fn log2_is_ilog2_as_far_as_it_goes() {
         assert_eq!(log2(0), 0);
         for bit in 0..64 {
             for value in [1u64 << bit, (1 << bit) | 1, u64::MAX >> (63 - bit)] {
-                assert_eq!(log2(value), value.ilog2(), "{value}");
+                assert_eq!(log2(value), value.ilog2().min(48), "{value}");
             }
         }
+        assert!(ALL.iter().all(|scheme| scheme.value_bits <= 48));
     }
 
     #[test]
@@ -142,7 +141,9 @@ mod tests {
             let end = 1u64 << scheme.value_bits;
             assert_eq!(scheme.index(end - 1), scheme.len() - 1);
             assert_eq!(scheme.index(end), scheme.len());
-            assert!(scheme.index(u64::MAX) > scheme.len());
+            for beyond in [end + 1, 1 << 48, u64::MAX] {
+                assert!(scheme.index(beyond) >= scheme.len());
+            }
         }
     }
 

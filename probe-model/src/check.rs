@@ -116,6 +116,7 @@ fn flows(counters: &Counters) -> Result<(), Fault> {
             flow.unstored,
             flow.unreadable,
             flow.canary,
+            flow.canary_missed,
             flow.superseded,
             flow.backwards,
             flow.unread,

@@ -46,6 +46,9 @@ pub struct Flow {
     /// Of `exited`: calls of the recorder's own (see [`crate::canary`]), in no distribution.
     #[serde(default)]
     pub canary: u64,
+    /// Calls of the recorder's own that the kernel's misses hit: they are among those, and no loss.
+    #[serde(default)]
+    pub canary_missed: u64,
     /// Calls that the kernel did not show to the entry program: the entry kprobe's own miss counter
     /// (`bpf_link_info.perf_event.kprobe.missed`) and the program's recursion misses.
     pub entry_missed: u64,
@@ -180,9 +183,9 @@ impl Flow {
         let waiting = self.due() - i128::from(pool) - i128::from(recursion);
         Balance {
             calls: (self.entered + self.entry_missed + self.unseen + both + hidden)
-                .saturating_sub(self.canary),
+                .saturating_sub(self.canary + self.canary_missed),
             measured: self.exited.saturating_sub(self.backwards + self.unread + self.canary),
-            lost: lost.into_iter().filter(|&(_, count)| count > 0).collect(),
+            lost: without(self.canary_missed, lost),
             in_flight: u64::try_from(waiting).unwrap_or(0) + hidden,
             unmatched: self.unmatched,
             unexplained,
@@ -231,12 +234,28 @@ impl Flow {
             unread: combine(self.unread, other.unread),
             unseen: combine(self.unseen, other.unseen),
             canary: combine(self.canary, other.canary),
+            canary_missed: combine(self.canary_missed, other.canary_missed),
             entry_missed: combine(self.entry_missed, other.entry_missed),
             return_missed: combine(self.return_missed, other.return_missed),
             return_recursion: combine(self.return_recursion, other.return_recursion),
             session_missed: combine(self.session_missed, other.session_missed),
         }
     }
+}
+
+/// Losses that happened, less those of `canaries` missed ones: of which cause these were is not known where
+/// several are, their sum is.
+fn without<const N: usize>(mut canaries: u64, mut lost: [(Cause, u64); N]) -> Vec<(Cause, u64)> {
+    const HIT: [Cause; 4] =
+        [Cause::ReturnMissed, Cause::ReturnRecursion, Cause::EntryMissed, Cause::BothMissed];
+    for cause in HIT {
+        for (_, count) in lost.iter_mut().filter(|(known, _)| *known == cause) {
+            let canary = canaries.min(*count);
+            *count -= canary;
+            canaries -= canary;
+        }
+    }
+    lost.into_iter().filter(|&(_, count)| count > 0).collect()
 }
 
 impl Balance {
@@ -275,6 +294,24 @@ mod tests {
         let balance = flow.balance();
         assert!(balance.is_complete());
         assert_eq!((balance.calls, balance.measured), (20_000, 20_000));
+    }
+
+    #[test]
+    fn canaries_that_were_missed_are_no_losses() {
+        // 640 calls and 10 canaries; 203 returns lost, 3 of them canaries'.
+        let flow = Flow {
+            entered: 650,
+            exited: 447,
+            superseded: 188,
+            return_missed: 203,
+            canary: 7,
+            canary_missed: 3,
+            ..Flow::default()
+        };
+        let balance = flow.balance();
+        assert_eq!((balance.calls, balance.measured, balance.in_flight), (640, 440, 0));
+        assert_eq!(balance.lost, [(Cause::ReturnMissed, 200)]);
+        assert_eq!(balance.unexplained, 0);
     }
 
     #[test]

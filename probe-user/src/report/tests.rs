@@ -105,6 +105,7 @@ const COMPLETE: Flow = Flow {
     unread: 0,
     unseen: 0,
     canary: 0,
+    canary_missed: 0,
     entry_missed: 0,
     return_missed: 0,
     return_recursion: 0,

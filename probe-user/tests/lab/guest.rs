@@ -6,6 +6,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use iovascope::recording::{Event, Header, Reader};
+use probe_model::call::Call;
+use probe_model::sample::Counters;
 use serde_json::Value;
 
 /// A test for each backend out of a function that takes the backend's name: `NAME::fsession` and so on.
@@ -81,6 +84,8 @@ pub(crate) struct Recorded {
     pub(crate) said: String,
     /// The recorder's process.
     pub(crate) recorder: u32,
+    /// The recording.
+    pub(crate) file: PathBuf,
 }
 
 /// Drive and record at once, by the backend that iovascope chooses.
@@ -108,7 +113,7 @@ pub(crate) fn record_load_with(name: &str, options: &[&str], load: &str) -> Reco
     let said = stderr(&output);
     assert!(output.status.success(), "{command:?}: {}\n{said}", output.status);
     let load = serde_json::from_slice(&fs::read(&result).unwrap()).unwrap();
-    Recorded { load, report: report(&recording), said, recorder }
+    Recorded { load, report: report(&recording), said, recorder, file: recording }
 }
 
 /// A recorder in the background, counting already; it ends when it is told to.
@@ -153,6 +158,38 @@ pub(crate) fn begun(recording: &Path) -> bool {
 pub(crate) fn report(recording: &Path) -> Value {
     let output = succeed(iovascope(&["report", "--format", "json"]).arg(recording));
     serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// Everything that a run's recording holds, added up.
+pub(crate) fn counters(recorded: &Recorded) -> Counters {
+    counters_of(&recorded.file)
+}
+
+/// Everything that a recording holds, added up.
+pub(crate) fn counters_of(recording: &Path) -> Counters {
+    let recording = reader(recording).whole().unwrap();
+    assert_eq!(recording.unclean, None);
+    recording.window.counters
+}
+
+pub(crate) fn header(recorded: &Recorded) -> Header {
+    reader(&recorded.file).header().clone()
+}
+
+/// The single calls of a run's recording.
+pub(crate) fn calls(recorded: &Recorded) -> Vec<Call> {
+    let mut reader = reader(&recorded.file);
+    let mut calls = Vec::new();
+    while let Some(event) = reader.next_event().unwrap() {
+        if let Event::Calls(more) = event {
+            calls.extend(more);
+        }
+    }
+    calls
+}
+
+fn reader(recording: &Path) -> Reader<fs::File> {
+    Reader::begin(fs::File::open(recording).unwrap(), recording.display().to_string()).unwrap()
 }
 
 /// What the driver says it did.

@@ -1,11 +1,15 @@
 //! Linux 7.3 with iommufd, VFIO and no-IOMMU.
 
+mod attribution;
 mod backends;
+mod canary;
 mod contention;
 mod exactness;
+mod extras;
 mod losses;
 mod odd_calls;
 mod privacy;
 mod recorder;
 mod residue;
+mod stops;
 mod truth;

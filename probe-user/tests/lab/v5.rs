@@ -4,7 +4,8 @@ use crate::guest;
 
 #[test]
 fn the_abi_is_found_and_no_stop_is_called_cap() {
-    let load = "--memory anon --size 4M --cap page --step page --count 1024 --verify";
+    guest::huge_pages(4);
+    let load = "--memory hugetlb --size 4M --cap page --step page --count 1024 --verify";
     let recorded = guest::record_load("v5", load);
     let report = &recorded.report;
     let abi = report["header"]["abi"].as_str().unwrap();
@@ -14,13 +15,14 @@ fn the_abi_is_found_and_no_stop_is_called_cap() {
     assert_eq!(recorded.load["abi"], "v5");
     assert_eq!(recorded.load["verify"]["differences"], 0);
     let stops: Vec<_> = report["get_phys"]["runs"].as_object().unwrap().keys().cloned().collect();
-    assert_eq!(stops, ["short"]);
+    assert!(stops.iter().all(|stop| stop == "area-end" || stop == "break"), "{stops:?}");
     // The driver tells v5 from later drafts by a few answers of its own, which its loop does not count.
-    let runs = &report["get_phys"]["runs"]["short"];
+    let runs = report["get_phys"]["runs"].as_object().unwrap();
+    let figure = |key: &str| runs.values().map(|run| run[key].as_u64().unwrap()).collect::<Vec<_>>();
     let answered = guest::count(&guest::driven(&recorded.load), "IOAS_NOIOMMU_GET_PA", "ok");
-    assert_eq!(runs["count"].as_u64(), Some(answered));
-    assert!(runs["sum"].as_u64() >= recorded.load["run_bytes"]["sum"].as_u64());
-    let longest = runs["max"].as_u64().unwrap();
+    assert_eq!(figure("count").iter().sum::<u64>(), answered);
+    assert!(figure("sum").iter().sum::<u64>() >= recorded.load["run_bytes"]["sum"].as_u64().unwrap());
+    let longest = figure("max").into_iter().max().unwrap();
     assert!(longest > 4096, "a scan went beyond the cap of one page");
 }
 

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 
 use probe_common::site::{SITES, SiteId};
 use probe_model::canary::Canary as Counted;
-use probe_model::loss::Flow;
+
+use super::SourceError;
 
 /// What one canary did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -36,94 +37,88 @@ pub trait Canary: Send {
     fn time(&mut self, calls: u32) -> Option<u64>;
 }
 
-/// Canaries in a row that a site must miss before its probes are said to be dead: one or two may have
-/// met a program that was preempted, which is a loss with a name of its own.
-const TRIES: u32 = 3;
+/// What a site says of canaries: how many it counted, and how often the kernel refused to show it a
+/// call of any kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Seen {
+    pub(super) canaries: u64,
+    pub(super) misses: u64,
+}
+
+/// What sites say, by name.
+pub(super) type Sites = BTreeMap<&'static str, Seen>;
 
 /// A canary and its book.
 pub(super) struct Watch {
     canary: Box<dyn Canary>,
     /// Canary calls that each site should have counted by now.
     expected: BTreeMap<&'static str, u64>,
+    /// Canary calls that the kernel says it did not show, by site.
+    missed: BTreeMap<&'static str, u64>,
     counted: Counted,
     last: Option<u64>,
 }
 
 impl Watch {
     pub(super) fn new(canary: Box<dyn Canary>) -> Self {
-        Self { canary, expected: BTreeMap::new(), counted: Counted::default(), last: None }
+        let counted = Counted::default();
+        Self { canary, expected: BTreeMap::new(), missed: BTreeMap::new(), counted, last: None }
     }
 
-    /// Send canaries until every site has seen one; `flows` reads what sites have counted, `now` is
-    /// `CLOCK_MONOTONIC` in ns.
-    pub(super) fn beat(&mut self, now: u64, flows: impl Fn() -> BTreeMap<String, Flow>) -> &Counted {
-        let mut unseen: BTreeMap<&'static str, u64> = BTreeMap::new();
-        let mut failed = false;
-        for attempt in 0..TRIES {
-            let sent = self.canary.send();
-            self.counted.sent += 1;
-            failed = sent.failed;
-            let flows = flows();
-            for site in &SITES {
-                let expected = self.expected.entry(site.name).or_default();
-                *expected += sent.at(site.id);
-                let seen = flows.get(site.name).map_or(0, |flow| flow.canary);
-                let missing = expected.saturating_sub(seen);
-                // What is missing now is settled: as dead probes below, or as a loss of the site.
-                *expected = seen;
-                match missing {
-                    0 => drop(unseen.remove(site.name)),
-                    _ if attempt == 0 => drop(unseen.insert(site.name, missing)),
-                    _ => {
-                        if let Some(all) = unseen.get_mut(site.name) {
-                            *all += missing;
-                        }
-                    }
-                }
+    /// Send one; `look` asks the sites, `now` is `CLOCK_MONOTONIC` in ns. A canary that a site did not
+    /// count, while the kernel counts no miss there, went past dead probes.
+    pub(super) fn beat(
+        &mut self,
+        now: u64,
+        look: impl Fn() -> Result<Sites, SourceError>,
+    ) -> Result<(), SourceError> {
+        let before = look()?;
+        let sent = self.canary.send();
+        let after = look()?;
+        self.counted.sent += 1;
+        self.counted.failed += u64::from(sent.failed);
+        let mut is_dark = sent.failed;
+        for site in &SITES {
+            let [before, after] =
+                [&before, &after].map(|sites| sites.get(site.name).copied().unwrap_or_default());
+            let expected = self.expected.entry(site.name).or_default();
+            let unseen = (*expected + sent.at(site.id)).saturating_sub(after.canaries);
+            *expected = after.canaries;
+            if unseen == 0 {
+                continue;
             }
-            if unseen.is_empty() && !failed {
-                break;
+            if after.misses - before.misses >= unseen {
+                *self.missed.entry(site.name).or_default() += unseen;
+            } else {
+                *self.counted.unseen.entry(site.name.to_owned()).or_default() += unseen;
+                is_dark = true;
             }
-        }
-        if failed {
-            self.counted.failed += 1;
-        }
-        let is_dark = failed || !unseen.is_empty();
-        for (site, count) in unseen {
-            *self.counted.unseen.entry(site.to_owned()).or_default() += count;
         }
         if let (true, Some(last)) = (is_dark, self.last) {
             self.counted.dark += now.saturating_sub(last);
         }
         self.last = Some(now);
-        &self.counted
+        Ok(())
     }
 
     pub(super) fn counted(&self) -> &Counted {
         &self.counted
     }
+
+    /// Canary calls among the kernel's misses of a site.
+    pub(super) fn missed(&self, site: &str) -> u64 {
+        self.missed.get(site).copied().unwrap_or(0)
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-    use std::sync::atomic::{AtomicU64, Ordering};
-
     use super::*;
 
-    /// Made-up probes that see every canary but the first so many of each beat.
-    struct Made {
-        seen: Arc<AtomicU64>,
-        blind: u64,
-    }
+    struct Made;
 
     impl Canary for Made {
         fn send(&mut self) -> Sent {
-            if self.blind > 0 {
-                self.blind -= 1;
-            } else {
-                self.seen.fetch_add(1, Ordering::Relaxed);
-            }
             Sent { dispatch: 1, get_phys: 1, failed: false }
         }
 
@@ -132,34 +127,43 @@ mod tests {
         }
     }
 
-    fn beat(blind: u64) -> Counted {
-        let seen = Arc::new(AtomicU64::new(0));
-        let mut watch = Watch::new(Box::new(Made { seen: Arc::clone(&seen), blind: 0 }));
-        let flows = || {
-            let flow = Flow { canary: seen.load(Ordering::Relaxed), ..Flow::default() };
-            SITES.iter().map(|site| (site.name.to_owned(), flow)).collect()
-        };
-        watch.beat(100, flows);
-        watch.canary = Box::new(Made { seen: Arc::clone(&seen), blind });
-        watch.beat(350, flows).clone()
+    /// Two beats of made-up probes: they see the first canary; of the second, what the last look says.
+    fn beats(last: Seen) -> Watch {
+        let mut watch = Watch::new(Box::new(Made));
+        let first = Seen { canaries: 1, misses: 4 };
+        for (now, looks) in [(100, [Seen::default(), first]), (350, [first, last])] {
+            let mut looks = looks.into_iter();
+            let looks = std::cell::RefCell::new(&mut looks);
+            let look = || {
+                let seen = looks.borrow_mut().next().unwrap();
+                Ok(SITES.iter().map(|site| (site.name, seen)).collect())
+            };
+            watch.beat(now, look).unwrap();
+        }
+        watch
     }
 
     #[test]
     fn probes_that_see_every_canary_are_alive() {
-        let counted = beat(0);
+        let watch = beats(Seen { canaries: 2, misses: 4 });
+        let counted = watch.counted();
         assert_eq!((counted.sent, counted.dark, counted.unseen.len()), (2, 0, 0));
+        assert_eq!(watch.missed("get_phys"), 0);
     }
 
     #[test]
-    fn one_canary_missed_is_a_loss_and_not_death() {
-        let counted = beat(1);
-        assert_eq!((counted.sent, counted.dark, counted.unseen.len()), (3, 0, 0));
+    fn a_canary_that_the_kernel_says_it_did_not_show_is_no_sign_of_death() {
+        let watch = beats(Seen { canaries: 1, misses: 5 });
+        assert_eq!((watch.counted().dark, watch.counted().unseen.len()), (0, 0));
+        assert_eq!(watch.missed("get_phys"), 1);
     }
 
     #[test]
-    fn probes_that_see_none_are_dead_since_the_sample_before() {
-        let counted = beat(9);
-        assert_eq!((counted.sent, counted.dark), (4, 250));
-        assert_eq!(counted.unseen, [("dispatch".to_owned(), 3), ("get_phys".to_owned(), 3)].into());
+    fn a_canary_that_nobody_saw_means_dead_probes_since_the_sample_before() {
+        let watch = beats(Seen { canaries: 1, misses: 4 });
+        assert_eq!((watch.counted().sent, watch.counted().dark), (2, 250));
+        let unseen = [("dispatch".to_owned(), 1), ("get_phys".to_owned(), 1)];
+        assert_eq!(watch.counted().unseen, unseen.into());
+        assert_eq!(watch.missed("get_phys"), 0);
     }
 }

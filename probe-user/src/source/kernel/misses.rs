@@ -32,6 +32,11 @@ impl Misses {
             + self.either.saturating_sub(older.either)
     }
 
+    /// Misses of all kinds.
+    pub(super) fn sum(&self) -> u64 {
+        self.distance(&Self::default())
+    }
+
     /// The misses of a recording whose counting of new calls ended with `self` and whose programs were
     /// detached at `now`: entries missed in between were of calls that were not to be counted.
     pub(super) fn closed_by(self, now: Self) -> Self {

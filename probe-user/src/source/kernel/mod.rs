@@ -36,7 +36,7 @@ use probe_model::sample::Sample;
 use crate::btf::BtfError;
 use backend::Probes;
 use calls::Ring;
-use canary::Watch;
+use canary::{Seen, Watch};
 use load::Programs;
 use misses::Misses;
 use read::Missed;
@@ -225,7 +225,7 @@ impl KernelSource {
 
     /// Read every counter.
     pub fn sample(&mut self) -> Result<Sample, SourceError> {
-        self.beat();
+        self.beat()?;
         let misses = self.probes.misses()?;
         self.read(&misses, Depth::Changed)
     }
@@ -237,7 +237,7 @@ impl KernelSource {
 
     /// Stop counting new calls, give open ones up to `grace` to return, read everything, detach.
     pub fn finish(mut self, grace: Duration) -> Result<Final, SourceError> {
-        self.beat();
+        self.beat()?;
         let before = self.probes.misses()?;
         self.reader.arm(false);
         let last = self.probes.misses()?;
@@ -259,11 +259,17 @@ impl KernelSource {
         Ok(Final { sample, calls, open_calls, doubt: doubt + self.start_doubt })
     }
 
-    fn beat(&mut self) {
-        if let Some(watch) = &mut self.watch {
-            let none = Missed { now: &[], baseline: &[], locks: 0 };
-            watch.beat(read::now().monotonic, || self.reader.flows(&none));
-        }
+    fn beat(&mut self) -> Result<(), SourceError> {
+        let Some(watch) = &mut self.watch else { return Ok(()) };
+        let look = || {
+            let misses = self.probes.misses()?;
+            let seen = |(site, misses): (&Site, &Misses)| {
+                let canaries = self.reader.canaries(site.id);
+                (SITES[site.id as usize].name, Seen { canaries, misses: misses.sum() })
+            };
+            Ok(SITES.iter().zip(&misses).map(seen).collect())
+        };
+        watch.beat(read::now().monotonic, look)
     }
 
     fn read(&mut self, misses: &[Misses], depth: Depth) -> Result<Sample, SourceError> {
@@ -272,6 +278,9 @@ impl KernelSource {
         let mut sample = self.reader.sample(&kernel, depth);
         if let Some(watch) = &self.watch {
             sample.counters.canary = watch.counted().clone();
+            for (site, flow) in &mut sample.counters.flow {
+                flow.canary_missed = watch.missed(site);
+            }
         }
         if let Some(ring) = &self.ring {
             sample.counters.taken = Taken { kept: ring.kept, dropped: self.reader.dropped() };

@@ -132,8 +132,14 @@ impl Reader {
         }
     }
 
+    /// Canary calls that a site has counted.
+    pub(super) fn canaries(&self, site: SiteId) -> u64 {
+        let offset = offset_of!(Block, flow) + site as usize * size_of::<Fates>();
+        (0..self.blocks.elements()).map(|cpu| self.blocks.part::<Fates>(cpu, offset).canary).sum()
+    }
+
     /// Fates that are counted at the sites; `exited` is not among them.
-    pub(super) fn flows(&self, missed: &Missed<'_>) -> BTreeMap<String, Flow> {
+    fn flows(&self, missed: &Missed<'_>) -> BTreeMap<String, Flow> {
         let mut flows = BTreeMap::new();
         for (place, site) in SITES.iter().enumerate() {
             let now = missed.now.get(place).copied().unwrap_or_default();

@@ -153,13 +153,13 @@ impl Kernel {
     ) -> Result<OwnedFd, SourceError> {
         let missing = || SourceError::Missing { kind: "trampoline program", name: name.to_owned() };
         let program = object.programs.get(name).ok_or_else(missing)?;
+        let function =
+            *self.sites.get(site.symbol).ok_or_else(|| SourceError::NotInBtf { function: site.symbol })?;
         let mut instructions =
             object.functions.get(&program.function_key()).ok_or_else(missing)?.instructions.clone();
         for instruction in &mut instructions {
             self.name_kfunc(instruction)?;
         }
-        let function =
-            *self.sites.get(site.symbol).ok_or_else(|| SourceError::NotInBtf { function: site.symbol })?;
         let target = Target { module: self.module.as_ref().map(OwnedFd::as_fd), function };
         bpf::load(name, &object.license, &instructions, attach, target)
             .map_err(|refused| SourceError::Program { program: name, source: Box::new(refused) })
