@@ -96,6 +96,7 @@ impl Cause {
             Self::ReturnRecursion => "return-recursion",
             Self::BothMissed => "both-missed",
             Self::OpenTableFull => "open-table-full",
+            Self::ArgumentsUnread => "arguments-unread",
             Self::ClockBackwards => "clock-backwards",
             Self::OutputsUnread => "outputs-unread",
         }
