@@ -129,6 +129,17 @@ pub struct ReportArgs {
     /// Form of the report
     #[arg(short, long, value_enum, default_value = "text", env = "IOVASCOPE_REPORT_FORMAT")]
     pub format: ReportFormat,
+    /// New file to write to; `-` for stdout
+    #[arg(short, long, value_name = "FILE", default_value = "-", env = "IOVASCOPE_REPORT_OUTPUT")]
+    pub output: PathBuf,
+    #[command(flatten)]
+    pub range: RangeArgs,
+    /// Only this command, by its UAPI name without `IOMMU_`, such as `IOAS_MAP`
+    #[arg(long, value_name = "NAME", env = "IOVASCOPE_REPORT_COMMAND")]
+    pub command: Option<String>,
+    /// Only the rows of processes of this name
+    #[arg(long, value_name = "NAME", env = "IOVASCOPE_REPORT_PROCESS")]
+    pub process: Option<String>,
     /// Exit with 4 when the recording is unclean or any call was lost
     #[arg(long, env = "IOVASCOPE_STRICT")]
     pub strict: bool,
@@ -144,7 +155,7 @@ pub struct ExportArgs {
     pub format: String,
     /// New file to write to; `-` for stdout
     #[arg(short, long, value_name = "FILE", default_value = "-", env = "IOVASCOPE_EXPORT_OUTPUT")]
-    pub output: Option<PathBuf>,
+    pub output: PathBuf,
     /// The series to write, for formats that hold one, such as `get_phys.ok` or `run.cap`
     #[arg(long, value_name = "NAME", env = "IOVASCOPE_EXPORT_SERIES")]
     pub series: Option<String>,
@@ -179,8 +190,14 @@ fn formats() -> clap::builder::PossibleValuesParser {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum ReportFormat {
+    /// For a terminal
     Text,
+    /// For an issue or a wiki
+    Markdown,
+    /// For programs: docs/report.schema.json
     Json,
+    /// One page with plots, for a browser; it fetches nothing
+    Html,
 }
 
 /// A tag: the key is a name that any format can hold, the value is any short text without control characters.

@@ -1,14 +1,12 @@
 //! `iovascope export`: a recording in the formats of other tools.
 
-use std::io::{self, BufWriter, Write};
-
 use anyhow::Context as _;
 
 use super::input;
 use crate::cli::ExportArgs;
 use crate::exit::{Status, Usage};
 use crate::export::{self, Options};
-use crate::recording::{Reader, create};
+use crate::recording::Reader;
 
 pub(super) fn run(args: &ExportArgs) -> anyhow::Result<Status> {
     let format =
@@ -16,10 +14,7 @@ pub(super) fn run(args: &ExportArgs) -> anyhow::Result<Status> {
     let reader = Reader::begin(input::open(&args.file)?, args.file.clone())?;
     let options = Options { series: args.series.clone(), processes: args.processes };
     let range = input::Range::of(&args.range, reader.header());
-    let mut out: Box<dyn Write> = match &args.output {
-        Some(path) if path.as_os_str() != "-" => Box::new(BufWriter::new(create(path)?)),
-        _ => Box::new(BufWriter::new(io::stdout().lock())),
-    };
+    let mut out = input::create_output(&args.output)?;
     let mut export = (format.make)(&options);
     let written = (|| {
         export.begin(reader.header(), &mut out)?;

@@ -1,13 +1,15 @@
-//! Opening recordings, and the part of one that a command is asked for.
+//! Opening recordings, the part of one that a command is asked for, and where its result goes.
 
 use std::fs::File;
-use std::io::{self, BufReader, Read};
+use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::path::Path;
 
 use anyhow::Context as _;
 use probe_model::origin::Header;
 use probe_model::window::Window;
 
 use crate::cli::RangeArgs;
+use crate::recording::create;
 
 /// A file, or stdin for `-`.
 pub(super) fn open(name: &str) -> anyhow::Result<Box<dyn Read>> {
@@ -16,6 +18,14 @@ pub(super) fn open(name: &str) -> anyhow::Result<Box<dyn Read>> {
     }
     let file = File::open(name).with_context(|| format!("cannot open {name}"))?;
     Ok(Box::new(BufReader::new(file)))
+}
+
+/// A new file, or stdout for `-`.
+pub(super) fn create_output(path: &Path) -> anyhow::Result<Box<dyn Write>> {
+    Ok(match path.to_str() {
+        Some("-") => Box::new(BufWriter::new(io::stdout().lock())),
+        _ => Box::new(BufWriter::new(create(path)?)),
+    })
 }
 
 /// Part of a recording, in monotonic ns.

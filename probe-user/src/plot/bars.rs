@@ -16,7 +16,7 @@ pub struct Bar<'a> {
 
 const LINE: f64 = 26.0;
 /// Room for the names.
-const NAMES: f64 = 130.0;
+const NAMES: f64 = 170.0;
 /// Room for the counts.
 const COUNTS: f64 = 90.0;
 
@@ -24,7 +24,8 @@ const COUNTS: f64 = 90.0;
 pub fn bars(title: &str, unit: Unit, bars: &[Bar<'_>]) -> String {
     let height = TOP + LINE * bars.len() as f64 + 44.0;
     let ends = |bar: &Bar<'_>| [bar.histogram.quantile(0.01), bar.histogram.quantile(1.0)];
-    let scale = Scale::over(bars.iter().flat_map(ends).flat_map(|end| [end.lower(), end.upper()]).flatten());
+    let scale =
+        Scale::over(unit, bars.iter().flat_map(ends).flat_map(|end| [end.lower(), end.upper()]).flatten());
     let mut drawing = Drawing::new(height, title, "from the median to 99 %, a tick at the largest");
     let (left, right) = (LEFT.max(NAMES), WIDTH - RIGHT - COUNTS);
     let x = |value: u64| left + scale.share(value) * (right - left);

@@ -25,7 +25,7 @@ const HEIGHT: f64 = 300.0;
 pub fn heatmap(title: &str, unit: Unit, columns: &[Column]) -> String {
     let ends = |column: &Column| [column.histogram.quantile(0.0), column.histogram.quantile(1.0)];
     let bounds = columns.iter().flat_map(ends).flat_map(|end| [end.lower(), end.upper()]).flatten();
-    let scale = Scale::over(bounds);
+    let scale = Scale::over(unit, bounds);
     let calls: u64 = columns.iter().map(|column| column.histogram.count).sum();
     let from = columns.first().map_or(0, |column| column.from);
     let to = columns.last().map_or(1, |column| column.to).max(from + 1);
@@ -38,6 +38,7 @@ pub fn heatmap(title: &str, unit: Unit, columns: &[Column]) -> String {
     let height = (floor - TOP) / rows as f64;
     let heat: Vec<Vec<u64>> = columns.iter().map(|column| cells(column, &scale, rows)).collect();
     let most = heat.iter().flatten().copied().max().unwrap_or(1).max(1);
+    drawing.value_axis(&scale, unit);
     for (column, cells) in columns.iter().zip(&heat) {
         let (left, right) = (x(column.from), x(column.to.max(column.from)));
         for (row, &count) in cells.iter().enumerate().filter(|&(_, &count)| count > 0) {
@@ -53,7 +54,6 @@ pub fn heatmap(title: &str, unit: Unit, columns: &[Column]) -> String {
             drawing.rect(left, top, (right - left).max(0.5) + 0.3, height, "heat", shade, &note);
         }
     }
-    drawing.value_axis(&scale, unit);
     for quarter in 0..=4u64 {
         let at = from + (to - from) / 4 * quarter;
         let anchor = ["start", "middle", "middle", "middle", "end"][usize::try_from(quarter).unwrap_or(0)];

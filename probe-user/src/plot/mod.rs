@@ -114,30 +114,37 @@ impl Drawing {
 
 /// A logarithmic scale of whole values.
 struct Scale {
+    /// Between two marks: 10, or 16 where powers of two are usual.
+    base: f64,
+    /// Ends, as exponents of the base.
     low: f64,
     high: f64,
 }
 
 impl Scale {
-    /// One that holds these values, 0 at its lower end, with a power of ten below and above.
-    fn over(values: impl Iterator<Item = u64>) -> Self {
-        let values: Vec<f64> = values.map(|value| value.max(1) as f64).collect();
-        let low = values.iter().copied().fold(f64::INFINITY, f64::min);
-        let high = values.iter().copied().fold(1.0, f64::max);
-        let low = if low.is_finite() { low.log10().floor() } else { 0.0 };
-        Self { low, high: high.log10().ceil().max(low + 1.0) }
+    /// One that holds these values, from a mark below to a mark above; 0 is at its lower end.
+    fn over(unit: Unit, values: impl Iterator<Item = u64>) -> Self {
+        let base = match unit {
+            Unit::Nanos => 10.0f64,
+            Unit::Bytes => 16.0,
+        };
+        let exponents: Vec<f64> = values.map(|value| (value.max(1) as f64).log(base)).collect();
+        let low = exponents.iter().copied().fold(f64::INFINITY, f64::min);
+        let high = exponents.iter().copied().fold(0.0, f64::max);
+        let low = if low.is_finite() { low.floor() } else { 0.0 };
+        Self { base, low, high: high.ceil().max(low + 1.0) }
     }
 
     /// Where a value lies, 0 to 1.
     fn share(&self, value: u64) -> f64 {
-        (((value.max(1) as f64).log10() - self.low) / (self.high - self.low)).clamp(0.0, 1.0)
+        (((value.max(1) as f64).log(self.base) - self.low) / (self.high - self.low)).clamp(0.0, 1.0)
     }
 
-    /// The powers of ten.
+    /// The powers of the base.
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "small and not negative")]
     fn marks(&self) -> Vec<u64> {
-        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 0 and 20")]
         let (low, high) = (self.low as u32, self.high as u32);
-        (low..=high).filter_map(|power| 10u64.checked_pow(power)).collect()
+        (low..=high).filter_map(|power| (self.base as u64).checked_pow(power)).collect()
     }
 }
 

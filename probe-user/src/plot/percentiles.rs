@@ -40,10 +40,10 @@ pub fn percentiles(title: &str, unit: Unit, lines: &[Line<'_>]) -> String {
             format!("{}: median {}, 99 % {}", line.name, show(figures.p50), show(figures.p99))
         })
         .collect();
-    let mut drawing = Drawing::new(300.0 + legend, title, &summary.join("; "));
+    let mut drawing = Drawing::new(308.0 + legend, title, &summary.join("; "));
     let value = |line: &Line<'_>, q: f64| bound(unit, line.histogram, q);
     let extremes = lines.iter().flat_map(|line| [0.0, 1.0].map(|q| value(line, q)));
-    let scale = Scale::over(extremes);
+    let scale = Scale::over(unit, extremes);
     let floor = 300.0 - BOTTOM;
     let x = |nines: f64| LEFT + nines / end * (WIDTH - LEFT - RIGHT);
     let y = |value: u64| floor - scale.share(value) * (floor - TOP);
@@ -76,7 +76,7 @@ pub fn percentiles(title: &str, unit: Unit, lines: &[Line<'_>]) -> String {
             .chain([(x(own), y(value(line, 1.0)))])
             .collect();
         drawing.path(&points, number);
-        let place = 300.0 + 18.0 * number as f64;
+        let place = 308.0 + 18.0 * number as f64;
         drawing.path(&[(LEFT, place), (LEFT + 24.0, place)], number);
         drawing.text(LEFT + 32.0, place + 4.0, "start", "", &summary[number]);
     }

@@ -142,7 +142,7 @@ impl<R: Read> Reader<R> {
         mut keep: impl FnMut(&Window) -> Result<bool, E>,
     ) -> Result<Recording, E> {
         let mut sum: Option<Window> = None;
-        let (mut windows, mut marks, mut anchors) = (0, Vec::new(), Vec::new());
+        let (mut windows, mut left_out, mut marks, mut anchors) = (0, 0u64, Vec::new(), Vec::new());
         let sites = self.last.counters.clone();
         while let Some(event) = self.next_event()? {
             match event {
@@ -156,7 +156,8 @@ impl<R: Read> Reader<R> {
                     whole.counters.append(&window.counters);
                     whole.to = window.to;
                 }
-                Event::Window(_) | Event::Calls(_) => {}
+                Event::Window(_) => left_out += 1,
+                Event::Calls(_) => {}
                 Event::Mark(mark) if marks.len() < MOST_MARKS => marks.push(mark),
                 Event::Mark(_) => self.skipped += 1,
                 Event::Anchor(anchor) => {
@@ -170,6 +171,7 @@ impl<R: Read> Reader<R> {
             window: sum.unwrap_or_else(|| empty(self.header.started)),
             header: self.header,
             windows,
+            part: left_out > 0,
             end: self.end,
             unclean: self.unclean,
             skipped: self.skipped,

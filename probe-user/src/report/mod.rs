@@ -3,19 +3,26 @@
 //! Percentiles are computed here and stand in no recording. Every latency and length is an integer in
 //! its base unit (ns, pages, bytes); text rounds for people.
 
-mod text;
+pub mod html;
+mod markdown;
+mod plain;
 
 use std::collections::BTreeMap;
 
+use probe_model::attribution::Row;
+use probe_model::canary::Canary;
 use probe_model::errno;
 use probe_model::figures::{Figures, scan_lengths};
 use probe_model::histogram::Histogram;
 use probe_model::loss::{Balance, Cause, Flow};
-use probe_model::origin::{End, Header, Recording};
-use probe_model::sample::{Calls, Scans};
+use probe_model::origin::{End, Header, Mark, Recording};
+use probe_model::sample::{Calls, Counters, Scans};
+use probe_model::{series, text, unit};
 use serde::Serialize;
 
-pub use text::write as write_text;
+pub use html::write as write_html;
+pub use markdown::write as write_markdown;
+pub use plain::write as write_text;
 
 /// Name and version of the JSON form.
 pub const FORMAT: &str = "iovascope-report-1";
@@ -40,6 +47,40 @@ pub struct Report {
     pub balance: BTreeMap<String, BalanceReport>,
     /// Every call of every site is in the figures.
     pub complete: bool,
+    /// Where the part that is summed up begins and ends, ns since the recording began.
+    pub from: u64,
+    pub to: u64,
+    /// Whether that is less than the whole: calls that began before it return in it, and the end says
+    /// nothing of it.
+    pub part: bool,
+    /// Latency of successful scans over the pages that they returned, ns: what a page costs.
+    pub nanos_per_page: Option<f64>,
+    /// Whose calls, the longest time inside calls first.
+    pub processes: Vec<ProcessReport>,
+    /// Lock waits and scanning, by series.
+    pub locks: BTreeMap<String, Figures>,
+    /// The recorder's own heartbeat: whether the probes are known to have been alive.
+    pub canary: Canary,
+    /// Time that the machine slept meanwhile, ns.
+    pub suspended: u64,
+    /// By how much the wall clock was stepped meanwhile, ns.
+    pub stepped: i64,
+    pub marks: Vec<Mark>,
+}
+
+/// Calls of one process at one site; at `get_phys` of one process and IOAS.
+#[derive(Debug, Clone, Serialize)]
+pub struct ProcessReport {
+    /// Its name, with what must not be printed escaped; `None` for all beyond the kernel's table.
+    pub process: Option<String>,
+    pub pid: Option<u32>,
+    pub ioas: Option<u32>,
+    pub site: String,
+    pub calls: u64,
+    pub failed: u64,
+    pub nanos: u64,
+    pub pages: u64,
+    pub bytes: u64,
 }
 
 /// Calls of one command: latencies in ns.
@@ -97,6 +138,7 @@ impl Report {
     /// Sum up a recording.
     pub fn of(recording: Recording) -> Self {
         let counters = &recording.window.counters;
+        let since = |at: u64| at.saturating_sub(recording.header.started.monotonic);
         let balance: BTreeMap<_, _> =
             counters.flow.iter().map(|(site, flow)| (site.clone(), balance(*flow))).collect();
         let complete = recording.is_complete();
@@ -109,10 +151,63 @@ impl Report {
             get_phys: counters.get_phys.as_ref().map(scans_of),
             balance,
             complete,
+            from: since(recording.window.from.monotonic),
+            part: recording.part,
+            to: since(recording.window.to.monotonic),
+            nanos_per_page: counters.get_phys.as_ref().and_then(nanos_per_page),
+            processes: processes_of(counters),
+            locks: locks_of(counters),
+            canary: counters.canary.clone(),
+            suspended: recording.suspended(),
+            stepped: i64::try_from(recording.stepped()).unwrap_or(i64::MAX),
             header: recording.header,
             end: recording.end,
+            marks: recording.marks,
         }
     }
+
+    /// Whether it sums up only a part of the recording.
+    pub fn is_part(&self) -> bool {
+        self.part
+    }
+
+    /// Keep only what has to do with a command, or with a process. What is not kept by them (scans by
+    /// process, for one) stays whole.
+    pub fn keep(&mut self, command: Option<&str>, process: Option<&str>) {
+        if let Some(command) = command {
+            self.dispatch.retain(|name, _| name == command);
+        }
+        if let Some(process) = process {
+            self.processes.retain(|row| row.process.as_deref() == Some(process));
+        }
+    }
+}
+
+fn nanos_per_page(scans: &Scans) -> Option<f64> {
+    let nanos: u64 = scans.ok.values().map(|histogram| histogram.sum).fold(0, u64::wrapping_add);
+    (scans.pages > 0).then(|| nanos as f64 / scans.pages as f64)
+}
+
+fn processes_of(counters: &Counters) -> Vec<ProcessReport> {
+    let row = |row: &Row| ProcessReport {
+        process: row.who.as_ref().map(|who| text::visible(&who.comm)),
+        pid: row.who.as_ref().map(|who| who.pid),
+        ioas: row.who.as_ref().and_then(|who| who.ioas),
+        site: row.site.clone(),
+        calls: row.calls,
+        failed: row.failed,
+        nanos: row.nanos,
+        pages: row.pages,
+        bytes: row.bytes,
+    };
+    let mut rows: Vec<_> = counters.attribution.values().map(row).collect();
+    rows.sort_by(|a, b| b.nanos.cmp(&a.nanos).then_with(|| a.pid.cmp(&b.pid)));
+    rows
+}
+
+fn locks_of(counters: &Counters) -> BTreeMap<String, Figures> {
+    let locks = series::of(counters).into_iter().filter(|series| series.name.starts_with("lock."));
+    locks.map(|series| (series.name.clone(), Figures::of_latency(&series.histogram))).collect()
 }
 
 fn calls_of(calls: &Calls) -> CallsReport {
@@ -158,4 +253,42 @@ fn balance(flow: Flow) -> BalanceReport {
 
 fn named(errors: &BTreeMap<u32, u64>) -> BTreeMap<String, u64> {
     errors.iter().map(|(&number, &count)| (errno::name(number), count)).collect()
+}
+
+/// Failed calls: of what, with which errno, how many.
+fn errors(report: &Report) -> Vec<(&str, &str, u64)> {
+    let by_command = report.dispatch.iter().map(|(name, calls)| (name.as_str(), &calls.errors));
+    let by_site = report.get_phys.iter().map(|scans| ("get_phys", &scans.errors));
+    let all = by_command.chain(by_site);
+    all.flat_map(|(name, errors)| errors.iter().map(move |(errno, &count)| (name, errno.as_str(), count)))
+        .collect()
+}
+
+/// Where and how it was recorded, for people.
+fn facts(report: &Report) -> Vec<(String, String)> {
+    let header = &report.header;
+    let mut facts = vec![
+        (
+            "recorded".to_owned(),
+            format!("{} for {}", plain::utc(header.started.realtime), unit::nanos(report.duration)),
+        ),
+        ("kernel".to_owned(), format!("Linux {} {}", header.kernel, header.machine)),
+        ("backend".to_owned(), header.backend.clone()),
+        ("GET_PA".to_owned(), header.abi.clone()),
+        ("pages".to_owned(), unit::bytes(header.page_size)),
+        ("CPUs".to_owned(), header.cpus.to_string()),
+        ("iovascope".to_owned(), header.tool.clone()),
+    ];
+    let mut add =
+        |name: &str, value: Option<String>| facts.extend(value.map(|value| (name.to_owned(), value)));
+    add("processor", header.host.cpu.clone());
+    add("memory", header.host.memory.map(unit::bytes));
+    add("NUMA nodes", header.host.numa_nodes.map(|nodes| nodes.to_string()));
+    add("clock source", header.host.clocksource.clone());
+    add("a page takes", report.nanos_per_page.map(|nanos| format!("{nanos:.1} ns")));
+    if report.is_part() {
+        add("part", Some(format!("from {} to {}", unit::nanos(report.from), unit::nanos(report.to))));
+    }
+    facts.extend(header.tags.iter().map(|(name, value)| (format!("tag {name}"), value.clone())));
+    facts
 }

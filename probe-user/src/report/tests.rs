@@ -72,6 +72,7 @@ fn recording(flow: Flow) -> Recording {
         window: Window::between(&Sample { at: started, ..Sample::default() }, &ended),
         header,
         windows: 2,
+        part: false,
         end: Some(End {
             reason: EndReason::Duration,
             open_calls: [("dispatch".to_owned(), 0), ("get_phys".to_owned(), open)].into(),

@@ -3,6 +3,7 @@
 use std::fmt::{Display, Write as _};
 use std::io::{self, Write};
 
+use probe_model::canary::Pulse;
 use probe_model::unit;
 
 use super::{BalanceReport, CallsReport, Figures, Report, ScansReport};
@@ -14,9 +15,11 @@ pub fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
     latencies(&mut text, report);
     errors(&mut text, report);
     if let Some(scans) = &report.get_phys {
-        scan_lengths(&mut text, scans);
+        scan_lengths(&mut text, scans, report.nanos_per_page);
         runs(&mut text, scans, report.header.length_is_cap);
     }
+    locks(&mut text, report);
+    processes(&mut text, report);
     missed(&mut text, report);
     out.write_all(text.as_bytes())
 }
@@ -46,13 +49,34 @@ fn heading(text: &mut String, report: &Report) {
         line!(text, "           not by {}: {why}", declined.backend);
     }
     line!(text, "GET_PA     {}", header.abi);
+    for (name, value) in &header.tags {
+        line!(text, "tag        {name}={value}");
+    }
+    if report.is_part() {
+        let (from, to) = (unit::nanos(report.from), unit::nanos(report.to));
+        line!(text, "part       from {from} to {to} of the recording");
+    }
+    if report.suspended > 0 {
+        line!(text, "suspended  {} of that time, which no latency holds", unit::nanos(report.suspended));
+    }
+    if report.stepped.unsigned_abs() > 1_000_000_000 {
+        line!(
+            text,
+            "clock      the wall clock was stepped by {}",
+            unit::nanos(report.stepped.unsigned_abs())
+        );
+    }
+    for mark in &report.marks {
+        let at = mark.at.monotonic.saturating_sub(header.started.monotonic);
+        line!(text, "mark       {} at {}", mark.text, unit::nanos(at));
+    }
     if let Some(why) = report.unclean {
         line!(text, "unclean    {why}");
         line!(text, "           what was written before is shown");
     }
 }
 
-fn utc(realtime: u64) -> String {
+pub(super) fn utc(realtime: u64) -> String {
     jiff::Timestamp::from_nanosecond(i128::from(realtime)).map_or_else(
         |_| "at an unknown time".to_owned(),
         |at| at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string(),
@@ -117,7 +141,7 @@ fn errors(text: &mut String, report: &Report) {
     }
 }
 
-fn scan_lengths(text: &mut String, scans: &ScansReport) {
+fn scan_lengths(text: &mut String, scans: &ScansReport, per_page: Option<f64>) {
     if scans.by_scan_length.is_empty() {
         return;
     }
@@ -132,6 +156,9 @@ fn scan_lengths(text: &mut String, scans: &ScansReport) {
         row(text, name, &class.latency, unit::nanos);
     }
     line!(text, "  {:<20}{:>11}", "pages in all", unit::count(scans.pages));
+    if let Some(nanos) = per_page {
+        line!(text, "  {:<20}{nanos:>8.1} ns", "a page takes");
+    }
 }
 
 fn runs(text: &mut String, scans: &ScansReport, length_is_cap: bool) {
@@ -148,13 +175,56 @@ fn runs(text: &mut String, scans: &ScansReport, length_is_cap: bool) {
     }
 }
 
+fn locks(text: &mut String, report: &Report) {
+    if report.locks.is_empty() {
+        return;
+    }
+    line!(text);
+    line!(text, "WAITING{:>26}{:>9}{:>9}{:>9}{:>9}{:>9}", "calls", "p50", "p90", "p99", "p99.9", "max");
+    for (name, figures) in &report.locks {
+        row(text, name.trim_start_matches("lock."), figures, unit::nanos);
+    }
+}
+
+/// Processes that are shown; JSON has all.
+const MOST_PROCESSES: usize = 10;
+
+fn processes(text: &mut String, report: &Report) {
+    if report.processes.is_empty() {
+        return;
+    }
+    line!(text);
+    line!(text, "PROCESS{:>26}{:>9}{:>9}{:>12}  {}", "calls", "failed", "time", "pages", "site");
+    for process in report.processes.iter().take(MOST_PROCESSES) {
+        let name = match (&process.process, process.pid) {
+            (Some(name), Some(pid)) => format!("{name} {pid}"),
+            _ => "other".to_owned(),
+        };
+        let name: String = name.chars().take(20).collect();
+        let (calls, failed) = (unit::count(process.calls), unit::count(process.failed));
+        let (time, pages) = (unit::nanos(process.nanos), unit::count(process.pages));
+        line!(text, "  {name:<20}{calls:>11}{failed:>9}{time:>9}{pages:>12}  {}", process.site);
+    }
+    if report.processes.len() > MOST_PROCESSES {
+        line!(text, "  and {} more: see JSON", report.processes.len() - MOST_PROCESSES);
+    }
+}
+
 fn missed(text: &mut String, report: &Report) {
     line!(text);
     line!(text, "MISSED");
     for (site, balance) in &report.balance {
         site_balance(text, site, balance);
     }
-    if let Some(end) = &report.end {
+    if report.canary.pulse() == Pulse::Dark {
+        line!(
+            text,
+            "  the probes were dead for {} or more: what is not here may have",
+            unit::nanos(report.canary.dark)
+        );
+        line!(text, "  happened all the same");
+    }
+    if let Some(end) = report.end.as_ref().filter(|_| !report.is_part()) {
         if end.doubt > 0 {
             line!(text, "  losses may be off by {}: the kernel missed calls while counting", end.doubt);
             line!(text, "  began or ended");
