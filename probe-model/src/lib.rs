@@ -9,6 +9,7 @@
 //! * [`attribution`]: whose calls; [`lock`]: where calls waited; [`call`]: single calls
 //! * [`canary`]: whether the probes were alive; [`cost`]: what they cost
 //! * [`metric`]: the one table of metric names, and counters under these names
+//! * [`compare`]: two sides, how sure their difference is, and a verdict
 //! * [`series`]: every distribution of a window by name; [`figures`]: its percentiles
 //! * [`origin`]: what was recorded, where, how; [`check`]: whether counters from outside can be true
 //! * [`unit`], [`errno`], [`text`]: numbers and names as people read them
@@ -20,6 +21,7 @@ pub mod attribution;
 pub mod call;
 pub mod canary;
 pub mod check;
+pub mod compare;
 pub mod cost;
 pub mod errno;
 pub mod figures;

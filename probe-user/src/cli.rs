@@ -26,6 +26,10 @@ pub enum Command {
     Record(RecordArgs),
     /// Sum a recording up.
     Report(ReportArgs),
+    /// Compare two recordings, or two settings of several recordings each.
+    ///
+    /// Exit status 5 when B is worse than A beyond the threshold.
+    Diff(DiffArgs),
     /// Write a recording in the formats of other tools.
     Export(ExportArgs),
     /// Drive GET_PA: bind a no-IOMMU device, map memory, query it, clean up.
@@ -167,6 +171,39 @@ pub struct ExportArgs {
     /// Exit with 4 when the recording is unclean or any call was lost
     #[arg(long, env = "IOVASCOPE_STRICT")]
     pub strict: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct DiffArgs {
+    /// Recordings of one setting, separated by commas
+    #[arg(value_name = "A,...", value_delimiter = ',', num_args = 1, required = true)]
+    pub a: Vec<String>,
+    /// Recordings of the other
+    #[arg(value_name = "B,...", value_delimiter = ',', num_args = 1, required = true)]
+    pub b: Vec<String>,
+    /// How much worse B must be for exit status 5, such as 5%
+    #[arg(long, value_name = "PERCENT", default_value = "5%", value_parser = parse_percent,
+          env = "IOVASCOPE_DIFF_THRESHOLD")]
+    pub threshold: f64,
+    /// Form of the result
+    #[arg(short, long, value_enum, default_value = "text", env = "IOVASCOPE_DIFF_FORMAT")]
+    pub format: DiffFormat,
+    /// Exit with 4 when a recording is unclean or any call was lost
+    #[arg(long, env = "IOVASCOPE_STRICT")]
+    pub strict: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum DiffFormat {
+    Text,
+    Json,
+}
+
+/// `5%` or `5`, as a share.
+fn parse_percent(text: &str) -> Result<f64, String> {
+    let number: Option<f64> = text.trim_end_matches('%').trim().parse().ok();
+    let share = number.map(|percent| percent / 100.0).filter(|share| (0.0..=100.0).contains(share));
+    share.ok_or_else(|| format!("`{text}` is not a percentage, such as 5%"))
 }
 
 /// Part of a recording: the windows that end in it.

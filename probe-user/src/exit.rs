@@ -15,6 +15,8 @@ pub enum Status {
     CannotRun,
     /// Data are incomplete and `--strict` was given.
     Incomplete,
+    /// `diff` found a regression beyond the threshold.
+    Regression,
 }
 
 impl Status {
@@ -25,6 +27,7 @@ impl Status {
             Self::Failed => 1,
             Self::CannotRun => 3,
             Self::Incomplete => 4,
+            Self::Regression => 5,
         }
     }
 }

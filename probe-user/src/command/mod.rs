@@ -6,6 +6,7 @@ use crate::cli::{Cli, Command};
 use crate::exit::Status;
 
 mod canary;
+mod diff;
 mod doctor;
 mod export;
 mod input;
@@ -19,6 +20,7 @@ pub fn run(cli: Cli) -> anyhow::Result<Status> {
     match cli.command {
         Command::Record(args) => record::run(&args),
         Command::Report(args) => report::run(&args),
+        Command::Diff(args) => diff::run(&args),
         Command::Export(args) => export::run(&args),
         Command::Load(args) => load::run(args),
         Command::Doctor(args) => doctor::run(&args),

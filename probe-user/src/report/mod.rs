@@ -3,6 +3,7 @@
 //! Percentiles are computed here and stand in no recording. Every latency and length is an integer in
 //! its base unit (ns, pages, bytes); text rounds for people.
 
+pub mod difference;
 pub mod html;
 mod markdown;
 mod plain;

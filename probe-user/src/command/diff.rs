@@ -1,0 +1,54 @@
+//! `iovascope diff`: two sides compared, a verdict for each measure.
+
+use std::io::{self, Write as _};
+
+use anyhow::Context as _;
+use probe_model::compare::{Comparison, Side};
+use probe_model::window::Window;
+
+use super::input;
+use crate::cli::{DiffArgs, DiffFormat};
+use crate::exit::Status;
+use crate::recording::Reader;
+use crate::report::difference;
+
+/// Draws at random are the same for the same recordings: a result can be had again.
+const SEED: u64 = 0x10_7a5c_09e5;
+
+pub(super) fn run(args: &DiffArgs) -> anyhow::Result<Status> {
+    let mut complete = true;
+    let a = side(&args.a, &mut complete)?;
+    let b = side(&args.b, &mut complete)?;
+    let comparison = Comparison::of(&a, &b, args.threshold, SEED);
+    let mut out = io::stdout().lock();
+    let written = match args.format {
+        DiffFormat::Text => difference::write(&comparison, &args.a.join(", "), &args.b.join(", "), &mut out),
+        DiffFormat::Json => serde_json::to_writer_pretty(&mut out, &comparison)
+            .map_err(io::Error::from)
+            .and_then(|()| writeln!(out)),
+    };
+    match written.and_then(|()| out.flush()).context("cannot write the comparison") {
+        Err(error) if input::reader_left(&error) => {}
+        other => other?,
+    }
+    Ok(match comparison.has_regression() {
+        true => Status::Regression,
+        false if args.strict && !complete => Status::Incomplete,
+        false => Status::Ok,
+    })
+}
+
+fn side(files: &[String], complete: &mut bool) -> anyhow::Result<Side> {
+    let mut side = Side::default();
+    for file in files {
+        let reader = Reader::begin(input::open(file)?, file.clone())?;
+        side.begin(reader.header());
+        let whole = reader.sum_up(|window: &Window| -> anyhow::Result<bool> {
+            side.window(window);
+            Ok(true)
+        })?;
+        *complete &= whole.is_complete();
+        side.end(&whole);
+    }
+    Ok(side)
+}
