@@ -4,16 +4,17 @@
 //! setting, and refuses to print: the result is a file, so that a tracer's output stays its own.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Instant;
 use std::{env, fs};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use iovascope::workload::device;
 use iovascope::workload::iommufd::{Iommufd, Query};
-use iovascope::workload::memory::{self, MemInfo, Memory};
+use iovascope::workload::memory::{MemInfo, Memory};
 use iovascope::workload::outcome::{Command, Ledger, Outcome};
 use iovascope::workload::quantity::{Bytes, Iova, PageSize};
-use iovascope::workload::session::{self, Session, Target};
+use iovascope::workload::session::{self, HugePages, Session, Target};
 use rustix::io::Errno;
 use serde_json::{Value, json};
 
@@ -88,9 +89,10 @@ fn drive(loops: &[Loop]) -> Result<Value> {
     let root = Path::new("/");
     let device = device::choose(root, None)?;
     let info = MemInfo::read(root)?;
-    let region = memory::prepare(Memory::Hugetlb, SIZE, None, &info, PageSize::of_system())?;
+    let buffer = Arc::new(Memory::HUGETLB.build(SIZE, &info, PageSize::of_system(), 0)?);
     let mut session = Session::open(session::open_iommufd(&root.join("dev/iommu"))?, &device)?;
-    let target = session.map(region, START)?;
+    let ioas = session.shared(1, HugePages::On)?[0];
+    let target = session.map(ioas, START, &buffer, SIZE)?;
     let mut ledger = Ledger::default();
     let mut measured = Vec::new();
     for each in loops {

@@ -1,16 +1,15 @@
 //! The command line: the only file that knows clap's derive for the whole; each mode's arguments
 //! are one struct here.
 
-use std::num::{NonZeroU32, NonZeroU64};
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{ArgMatches, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
-use crate::workload::drive::{Cap, Step};
-use crate::workload::errors::FaultPlan;
-use crate::workload::memory::Memory;
-use crate::workload::quantity::{Bytes, Iova, parse_duration};
+use crate::workload::quantity::parse_duration;
+
+pub mod load;
 
 /// Watch and measure `IOMMU_IOAS_NOIOMMU_GET_PA` and the iommufd ioctl dispatch.
 #[derive(Debug, Parser)]
@@ -18,6 +17,23 @@ use crate::workload::quantity::{Bytes, Iova, parse_duration};
 pub struct Cli {
     #[command(subcommand)]
     pub command: Command,
+}
+
+impl Cli {
+    /// The command line of this process; ends it where that is none of ours.
+    pub fn of_process() -> Self {
+        let matches = Self::command().get_matches();
+        let parsed = Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+        parsed.with(&matches)
+    }
+
+    /// Add what the parsed values do not tell: which of them the user gave.
+    fn with(mut self, matches: &ArgMatches) -> Self {
+        if let (Command::Load(args), Some((_, matches))) = (&mut self.command, matches.subcommand()) {
+            args.given = load::given(matches);
+        }
+        self
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -32,11 +48,11 @@ pub enum Command {
     Diff(DiffArgs),
     /// Write a recording in the formats of other tools.
     Export(ExportArgs),
-    /// Drive GET_PA: bind a no-IOMMU device, map memory, query it, clean up.
+    /// Drive GET_PA: open a no-IOMMU device, map memory, query it, clean up.
     ///
-    /// Binding resets the device. Exit status 1 where --verify finds a difference, 3 where this machine
+    /// Opening resets the device. Exit status 1 where --verify finds a difference, 3 where this machine
     /// has no GET_PA, no such device, or not the rights.
-    Load(LoadArgs),
+    Load(Box<load::LoadArgs>),
     /// Say whether this machine (or a kernel image) can be observed, and if not what to do.
     ///
     /// Exit status 0 when this machine can record, or that kernel will do; 3 when not; 1 when the file
@@ -257,82 +273,6 @@ fn parse_interval(text: &str) -> Result<Duration, String> {
         return Err("the interval must be at least 1ms".to_owned());
     }
     Ok(interval)
-}
-
-#[derive(Debug, Args)]
-pub struct LoadArgs {
-    /// VFIO node to drive, such as /dev/vfio/devices/noiommu-vfio0 [default: the first one found]
-    #[arg(long, value_name = "PATH", env = "IOVASCOPE_LOAD_DEVICE")]
-    pub device: Option<PathBuf>,
-    /// What the mapped buffer is made of
-    #[arg(long, value_enum, default_value = "anon", env = "IOVASCOPE_LOAD_MEMORY")]
-    pub memory: Memory,
-    /// Size of the buffer, rounded up to whole pages
-    #[arg(long, value_name = "BYTES", default_value = "64M", env = "IOVASCOPE_LOAD_SIZE")]
-    pub size: Bytes,
-    /// Refuse to pin more than this [default: a quarter of what is available; none for hugetlb]
-    #[arg(long, value_name = "BYTES", env = "IOVASCOPE_LOAD_PIN_LIMIT")]
-    pub pin_limit: Option<Bytes>,
-    /// IOVA of the buffer
-    #[arg(long, value_name = "ADDRESS", default_value = "0x100000000", env = "IOVASCOPE_LOAD_IOVA")]
-    pub iova: Iova,
-    /// Length to ask for: bytes, `page`, `area` (to the end of the buffer) or `max` (2^64 - 1)
-    #[arg(long, value_name = "LENGTH", default_value = "page", env = "IOVASCOPE_LOAD_CAP")]
-    pub cap: Cap,
-    /// How far to move on after each call; at the end it starts over
-    #[arg(long, value_enum, default_value = "returned", env = "IOVASCOPE_LOAD_STEP")]
-    pub step: Step,
-    /// Calls to make, over all threads [default: 20000 where no duration is given]
-    #[arg(short, long, value_name = "N", env = "IOVASCOPE_LOAD_COUNT")]
-    pub count: Option<NonZeroU64>,
-    /// Time to run, such as 500ms, 5s or 2m
-    #[arg(short, long, value_name = "TIME", value_parser = parse_duration, env = "IOVASCOPE_LOAD_DURATION")]
-    pub duration: Option<Duration>,
-    /// Threads, each in a closed loop from its own offset
-    #[arg(long, value_name = "N", default_value = "1", env = "IOVASCOPE_LOAD_THREADS",
-          value_parser = clap::builder::ValueParser::new(parse_threads))]
-    pub threads: NonZeroU64,
-    /// Calls that fail on purpose, on top of the others: NAME=COUNT,... with the names unmapped,
-    /// zero-length, bad-ioas, flags, overflow
-    #[arg(long, value_name = "LIST", env = "IOVASCOPE_LOAD_ERRORS")]
-    pub errors: Option<FaultPlan>,
-    /// Check every answer against /proc/self/pagemap; exit status 1 where one differs
-    #[arg(long, env = "IOVASCOPE_LOAD_VERIFY")]
-    pub verify: bool,
-    /// With --verify: show the physical addresses of the first difference
-    #[arg(long, env = "IOVASCOPE_LOAD_SHOW_ADDRESSES")]
-    pub show_addresses: bool,
-    /// Write the result as JSON
-    #[arg(long, env = "IOVASCOPE_LOAD_JSON")]
-    pub json: bool,
-    /// Write the result as JSON to a new file
-    #[arg(short, long, value_name = "FILE", env = "IOVASCOPE_LOAD_OUTPUT")]
-    pub output: Option<PathBuf>,
-}
-
-/// How `load` writes to stdout.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LoadFormat {
-    Text,
-    Json,
-}
-
-impl LoadArgs {
-    pub const DEFAULT_COUNT: NonZeroU64 = NonZeroU64::new(20_000).unwrap();
-
-    pub fn format(&self) -> LoadFormat {
-        if self.json { LoadFormat::Json } else { LoadFormat::Text }
-    }
-}
-
-/// More threads than this measure the scheduler.
-const MOST_THREADS: u64 = 1024;
-
-fn parse_threads(text: &str) -> Result<NonZeroU64, String> {
-    text.parse()
-        .ok()
-        .filter(|threads: &NonZeroU64| threads.get() <= MOST_THREADS)
-        .ok_or_else(|| format!("`{text}` is not a number from 1 to {MOST_THREADS}"))
 }
 
 #[derive(Debug, Args)]

@@ -2,12 +2,11 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
 use iovascope::cli::Cli;
 use iovascope::exit;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::of_process();
     match iovascope::command::run(cli) {
         Ok(status) => status.into(),
         Err(error) => exit::complain(&error),

@@ -22,7 +22,7 @@ pub fn run(cli: Cli) -> anyhow::Result<Status> {
         Command::Report(args) => report::run(&args),
         Command::Diff(args) => diff::run(&args),
         Command::Export(args) => export::run(&args),
-        Command::Load(args) => load::run(args),
+        Command::Load(args) => load::run(&args),
         Command::Doctor(args) => doctor::run(&args),
     }
 }

@@ -5,7 +5,7 @@ use rustix::io::Errno;
 
 use super::iommufd::{IoasId, IoctlError, Iommufd, Query};
 use super::outcome::Outcome;
-use super::quantity::{Bytes, Iova, PageSize};
+use super::quantity::{Iova, PageSize};
 
 /// The meaning of `length`, or why there is none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
@@ -97,30 +97,18 @@ fn classify(answer: Result<(), Errno>) -> Result<Abi, AbiError> {
     }
 }
 
-/// Turn [`Abi::Draft`] into the version it is, where `size` bytes mapped at `start` hold a run longer
-/// than a page: there an uncapped question and one capped at a page get different answers, or not.
-/// Any other value comes back as it went in. Looks at 64 pages at most: a mapping without two
-/// neighbouring pages among them is fragmented on purpose, and the answer stays `Draft`.
-pub fn refine(iommufd: &Iommufd, abi: Abi, ioas: IoasId, start: Iova, size: Bytes, page: PageSize) -> Abi {
-    const PAGES_TRIED: u64 = 64;
+/// Turn [`Abi::Draft`] into the version it is, where something is mapped at `start`: asked for one byte,
+/// a kernel that caps says one, and v5 a whole page or more. One call of GET_PA, in the ledger of
+/// `iommufd`; any other version comes back as it went in.
+pub fn refine(iommufd: &Iommufd, abi: Abi, ioas: IoasId, start: Iova, page: PageSize) -> Abi {
     if abi != Abi::Draft {
         return abi;
     }
-    for index in 0..PAGES_TRIED.min(size.0 / page.0) {
-        let query = Query { ioas, flags: 0, iova: Iova(start.0 + index * page.0), length: 0 };
-        let Ok(uncapped) = iommufd.get_pa(query) else {
-            continue;
-        };
-        if uncapped.length <= page.0 {
-            continue;
-        }
-        return match iommufd.get_pa(Query { length: page.0, ..query }) {
-            Ok(capped) if capped.length == page.0 => Abi::NoLimit,
-            Ok(capped) if capped.length == uncapped.length => Abi::V5,
-            _ => Abi::Draft,
-        };
+    match iommufd.get_pa(Query { ioas, flags: 0, iova: start, length: 1 }) {
+        Ok(answer) if answer.length == 1 => Abi::NoLimit,
+        Ok(answer) if answer.length >= page.0 => Abi::V5,
+        _ => Abi::Draft,
     }
-    Abi::Draft
 }
 
 #[cfg(test)]

@@ -57,6 +57,17 @@ pub fn find(root: &Path) -> Findings {
     }
 }
 
+/// Whether the PCI device behind a VFIO node may write memory (`PCI_COMMAND_MASTER`); `None` where its
+/// configuration space cannot be read.
+pub fn bus_master(root: &Path, node: &Path) -> Option<bool> {
+    /// Offset of the command word, and the bit (`include/uapi/linux/pci_regs.h`).
+    const COMMAND: usize = 4;
+    const MASTER: u8 = 1 << 2;
+    let class = root.join("sys/class/vfio-dev").join(node.file_name()?);
+    let config = fs::read(class.join("device/config")).ok()?;
+    Some(config.get(COMMAND)? & MASTER != 0)
+}
+
 fn unsafe_mode(root: &Path) -> UnsafeMode {
     let module = root.join("sys/module/vfio");
     match fs::read_to_string(module.join("parameters/enable_unsafe_noiommu_mode")) {

@@ -1,176 +1,386 @@
-//! The measured loop: threads that ask GET_PA over one mapping, each in a closed loop.
-//!
-//! Between the two clock readings there is the ioctl and nothing else.
+//! A stage: its memory is made and mapped, its jobs' threads start together and are all joined.
 
-use std::num::NonZeroU64;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{PoisonError, RwLock};
-use std::time::{Duration, Instant};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, Barrier};
+use std::thread::{Scope, ScopedJoinHandle};
 
-use super::abi::Abi;
-use super::errors::{Expected, Fault, FaultPlan};
-use super::iommufd::{Iommufd, Query};
-use super::outcome::Outcome;
+use super::abi::{self, Abi};
+use super::arguments::ArgumentHash;
+use super::board::{Sum, Times};
+use super::churn::{ChurnBoard, Piece, PlaceOf};
+use super::lane::{Ended, FaultCount, Lane, Visible, Work};
+use super::memory::{self, Buffer, MemInfo};
+use super::outcome::Ledger;
+use super::pagemap::{self, Frames, PagemapError};
+use super::plan::Job;
+use super::progress::Shown;
 use super::quantity::{Bytes, Iova, PageSize};
-use super::session::Target;
-use super::tally::{Tally, TallyError};
+use super::queries::Field;
+use super::random::Random;
+use super::session::{HugePages, Session, Target};
+use super::shape::Shape;
 use super::verify::{Oracle, Verdict};
+use super::via::{Means, Way};
+use super::{Control, WorkloadError};
 
-/// The `length` of each query.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Cap {
-    Bytes(Bytes),
-    Page,
-    /// From the asked IOVA to the end of the mapping.
-    Area,
-    /// `u64::MAX`: whatever there is.
-    Max,
-}
-
-/// How far the next query is from the last one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, serde::Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Step {
-    /// By the run the last answer gave
-    Returned,
-    /// By one page
-    Page,
-    /// By one huge page of the default size
-    Huge,
-}
-
-/// When the loop ends by itself; whichever comes first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limit {
-    /// Over all threads; deliberate failures come on top.
-    pub count: Option<NonZeroU64>,
-    pub duration: Option<Duration>,
-}
-
-/// Why it ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Ended {
-    Count,
-    Duration,
-    Interrupted,
-}
-
-/// What all threads share.
-pub struct Job<'a> {
-    pub iommufd: &'a Iommufd,
-    pub target: Target,
-    pub abi: Abi,
-    pub cap: Cap,
-    pub step: Step,
-    pub limit: Limit,
-    pub threads: u64,
-    pub page: PageSize,
-    pub huge_page: Bytes,
-    pub faults: &'a FaultPlan,
-    pub oracle: Option<&'a Oracle>,
-    pub stop: &'a AtomicBool,
-}
-
-/// How one kind of deliberate failure came out.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FaultCount {
-    pub fault: Fault,
-    pub expected: Expected,
-    pub outcome: Outcome,
-    pub count: u64,
-}
-
-/// What the threads saw together.
-pub struct Driven {
-    pub tally: Tally,
-    pub verdict: Verdict,
-    pub faults: Vec<FaultCount>,
-    pub elapsed: Duration,
-    pub ended: Ended,
-}
+/// Between the buffers of a stage, and behind each: an IOVA there is of no mapping.
+const GAP: u64 = 1 << 30;
+/// Where the first buffer goes.
+const FIRST_IOVA: u64 = 1 << 32;
 
 #[derive(Debug, thiserror::Error)]
 pub enum DriveError {
-    #[error(transparent)]
-    Tally(#[from] TallyError),
-    #[error("starting load thread {index}")]
-    Spawn { index: u64, source: std::io::Error },
-    #[error("load thread {0} panicked")]
-    Panicked(u64),
+    #[error("starting a thread of the job {label}")]
+    Spawn { label: String, source: std::io::Error },
+    #[error("a thread of the job {0} panicked")]
+    Panicked(String),
 }
 
-/// Run the job to its end on `job.threads` threads. All of them are joined, whatever happens.
-pub fn drive(job: &Job<'_>) -> Result<Driven, DriveError> {
-    let mut lanes = Vec::new();
-    for index in 0..job.threads {
-        lanes.push(Lane::new(job, index)?);
+/// What is the same for every stage.
+pub(super) struct Ground<'a> {
+    pub(super) abi: Abi,
+    pub(super) page: PageSize,
+    pub(super) pin_limit: Option<Bytes>,
+    pub(super) control: &'a Control<'a>,
+    pub(super) stages: usize,
+}
+
+/// What one job did by one way.
+pub(super) struct Driven {
+    /// Of the job in its stage.
+    pub(super) index: usize,
+    pub(super) stage: usize,
+    pub(super) way: Way,
+    pub(super) targets: Vec<Target>,
+    pub(super) areas: u64,
+    pub(super) shape: Option<Shape>,
+    pub(super) abi: Abi,
+    pub(super) sum: Sum,
+    pub(super) caps: Vec<u64>,
+    pub(super) warm_up: Ledger,
+    pub(super) verdict: Verdict,
+    pub(super) faults: Vec<FaultCount>,
+    pub(super) elapsed: u64,
+    pub(super) ended: Ended,
+    pub(super) owed: u64,
+    pub(super) hash: ArgumentHash,
+    pub(super) churn: Option<ChurnSeen>,
+    pub(super) unpinned: Option<rustix::io::Errno>,
+}
+
+/// Maps and unmaps beside the queries.
+pub(super) struct ChurnSeen {
+    pub(super) map: Times,
+    pub(super) unmap: Times,
+    pub(super) ledger: Ledger,
+}
+
+/// A job whose memory is mapped.
+struct Ready<'a> {
+    job: &'a Job,
+    buffer: Arc<Buffer>,
+    targets: Vec<Target>,
+    areas: u64,
+    /// What each churn thread moves.
+    pieces: Vec<Vec<Piece>>,
+    oracle: Option<Oracle>,
+    shape: Option<Shape>,
+    abi: Abi,
+}
+
+/// Whether a stage's memory may be had, before anything is touched.
+pub(super) fn check(jobs: &[Job], ground: &Ground<'_>) -> Result<(), WorkloadError> {
+    let info = MemInfo::read(Path::new("/"))?;
+    for job in jobs {
+        let size = rounded(job, job.size, &info, ground)?;
+        job.memory.check_pool(size, &info)?;
     }
-    let mut driven = Driven {
-        tally: Tally::new()?,
-        verdict: Verdict::default(),
-        faults: Vec::new(),
-        elapsed: Duration::ZERO,
-        ended: Ended::Count,
-    };
-    run_all(job, &mut lanes)?;
-    let mut span: Option<(Instant, Instant)> = None;
-    for lane in lanes {
-        let (from, to) = lane.span;
-        let whole = span.get_or_insert((from, to));
-        *whole = (whole.0.min(from), whole.1.max(to));
-        driven.take(lane);
+    let sizes: Vec<Bytes> =
+        jobs.iter().map(|job| rounded(job, job.size, &info, ground)).collect::<Result<_, _>>()?;
+    Ok(check_limit(jobs, &sizes, &info, ground)?)
+}
+
+/// Carry out the jobs of a stage, together.
+pub(super) fn stage(
+    session: &mut Session,
+    jobs: &[Job],
+    number: usize,
+    ground: &Ground<'_>,
+) -> Result<Vec<Driven>, WorkloadError> {
+    let info = MemInfo::read(Path::new("/"))?;
+    let sizes: Vec<Bytes> =
+        jobs.iter().map(|job| rounded(job, job.size, &info, ground)).collect::<Result<_, _>>()?;
+    check_limit(jobs, &sizes, &info, ground)?;
+    let mut ready = Vec::new();
+    let mut next = FIRST_IOVA;
+    for (job, &size) in jobs.iter().zip(&sizes) {
+        ready.push(prepare(session, job, size, &mut next, &info, ground)?);
     }
-    driven.elapsed = span.map_or(Duration::ZERO, |(from, to)| to - from);
+    let driven = run_together(&session.iommufd, &ready, number, &info, ground)?;
+    drop(ready);
+    session.clear()?;
     Ok(driven)
 }
 
-/// What the threads wait for, so that they start together.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Gate {
-    Go,
-    /// A thread could not be started: the others do nothing.
-    Abandon,
+fn rounded(
+    job: &Job,
+    size: Bytes,
+    info: &MemInfo,
+    ground: &Ground<'_>,
+) -> Result<Bytes, memory::MemoryError> {
+    size.round_up(job.memory.unit(info, ground.page)).ok_or(memory::MemoryError::TooLarge(size))
 }
 
-fn run_all(job: &Job<'_>, lanes: &mut [Lane]) -> Result<(), DriveError> {
-    let gate = RwLock::new(Gate::Go);
+/// Before anything is built: what all jobs of the stage would pin at once.
+fn check_limit(
+    jobs: &[Job],
+    sizes: &[Bytes],
+    info: &MemInfo,
+    ground: &Ground<'_>,
+) -> Result<(), memory::MemoryError> {
+    let pinned: Vec<(Bytes, bool)> = jobs
+        .iter()
+        .zip(sizes)
+        .map(|(job, size)| {
+            let churn = job.churn.filter(|churn| churn.kind.place != PlaceOf::Slices);
+            let beside = churn.map_or(0, |churn| churn.size.0.saturating_mul(churn.threads));
+            (Bytes(size.0.saturating_add(beside)), job.memory.is_pooled())
+        })
+        .collect();
+    memory::check_limit(&pinned, ground.pin_limit, info)
+}
+
+fn prepare<'a>(
+    session: &mut Session,
+    job: &'a Job,
+    size: Bytes,
+    next: &mut u64,
+    info: &MemInfo,
+    ground: &Ground<'_>,
+) -> Result<Ready<'a>, WorkloadError> {
+    let huge_pages = if job.huge_pages { HugePages::On } else { HugePages::Off };
+    let buffer = Arc::new(job.memory.build(size, info, ground.page, job.seed)?);
+    let ioases = session.shared(usize::try_from(job.ioases.get()).unwrap_or(1), huge_pages)?;
+    let start = job.iova.unwrap_or(Iova(*next));
+    *next = next_iova(*next, size);
+    let slices = job.churn.filter(|churn| churn.kind.place == PlaceOf::Slices);
+    let slice = match slices {
+        Some(churn) => rounded(job, churn.size, info, ground)?,
+        None => size,
+    };
+    let mut targets = Vec::new();
+    for ioas in ioases {
+        targets.push(session.map(ioas, start, &buffer, slice)?);
+    }
+    let pieces = pieces(session, job, &buffer, targets[0], slice, next, (info, ground), huge_pages)?;
+    let frames = look(&buffer, ground.page, job.verify.is_some())?;
+    let shape = frames.as_ref().map(|frames| Shape::of(frames, &buffer.region));
+    let Target { ioas, start, size } = targets[0];
+    let abi = abi::refine(&session.iommufd, ground.abi, ioas, start, ground.page);
+    let oracle = job.verify.zip(frames).map(|(addresses, frames)| Oracle::new(frames, abi, start, addresses));
+    let areas = size.0.div_ceil(slice.0.max(1));
+    Ok(Ready { job, buffer, targets, areas, pieces, oracle, shape, abi })
+}
+
+fn next_iova(from: u64, size: Bytes) -> u64 {
+    from.saturating_add(size.0).saturating_add(GAP).next_multiple_of(GAP)
+}
+
+/// The frames behind a pinned buffer. Who may not see them cannot verify, but can drive.
+fn look(buffer: &Buffer, page: PageSize, needed: bool) -> Result<Option<Frames>, PagemapError> {
+    match pagemap::read(&buffer.region, page) {
+        Ok(frames) => Ok(Some(frames)),
+        Err(PagemapError::Hidden) if !needed => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+#[allow(clippy::too_many_arguments, reason = "one call, right above")]
+fn pieces(
+    session: &mut Session,
+    job: &Job,
+    buffer: &Arc<Buffer>,
+    target: Target,
+    slice: Bytes,
+    next: &mut u64,
+    (info, ground): (&MemInfo, &Ground<'_>),
+    huge_pages: HugePages,
+) -> Result<Vec<Vec<Piece>>, WorkloadError> {
+    let Some(churn) = job.churn else { return Ok(Vec::new()) };
+    let threads = usize::try_from(churn.threads).unwrap_or(1);
+    if churn.kind.place == PlaceOf::Slices {
+        let mut pieces = vec![Vec::new(); threads];
+        let offsets = (0..target.size.0).step_by(usize::try_from(slice.0).unwrap_or(usize::MAX));
+        for (index, offset) in offsets.enumerate() {
+            pieces[index % threads].push(Piece {
+                ioas: target.ioas,
+                iova: Iova(target.start.0 + offset),
+                address: buffer.region.address() as u64 + offset,
+                size: Bytes(slice.0.min(target.size.0 - offset)),
+            });
+        }
+        return Ok(pieces);
+    }
+    let size = rounded(job, churn.size, info, ground)?;
+    let mut pieces = Vec::new();
+    for _ in 0..threads {
+        let ioas = match churn.kind.place {
+            PlaceOf::OwnIoas => session.own(huge_pages)?,
+            _ => target.ioas,
+        };
+        // What the queries' memory took is gone from the machine's figures by now.
+        let own = Arc::new(job.memory.build(size, &MemInfo::read(Path::new("/"))?, ground.page, job.seed)?);
+        let mapped = session.map(ioas, Iova(*next), &own, size)?;
+        *next = next_iova(*next, size);
+        let address = own.region.address() as u64;
+        pieces.push(vec![Piece { ioas, iova: mapped.start, address, size }]);
+    }
+    Ok(pieces)
+}
+
+fn run_together(
+    iommufd: &super::iommufd::Iommufd,
+    ready: &[Ready<'_>],
+    number: usize,
+    info: &MemInfo,
+    ground: &Ground<'_>,
+) -> Result<Vec<Driven>, WorkloadError> {
+    let shown = Shown::default();
+    let start = Barrier::new(ready.len());
+    let (done, ended) = mpsc::channel::<()>();
     std::thread::scope(|scope| {
-        let mut closed = gate.write().unwrap_or_else(PoisonError::into_inner);
         let mut running = Vec::new();
-        let mut failed = None;
-        for lane in lanes {
-            let index = lane.index;
-            let wait = || *gate.read().unwrap_or_else(PoisonError::into_inner);
-            let work = move || {
-                if wait() == Gate::Go {
-                    lane.run(job);
-                }
-            };
-            match std::thread::Builder::new().name(format!("load-{index}")).spawn_scoped(scope, work) {
-                Ok(thread) => running.push((index, thread)),
-                Err(source) => {
-                    *closed = Gate::Abandon;
-                    failed = Some(DriveError::Spawn { index, source });
-                    break;
-                }
-            }
+        for (index, one) in ready.iter().enumerate() {
+            let (shown, start, done) = (&shown, &start, done.clone());
+            let (page, huge, stop) = (ground.page, info.huge_page.0, ground.control.stop);
+            let seat = Seat { iommufd, ready: one, index, stage: number, page, huge, stop, shown };
+            running.push(scope.spawn(move || {
+                // Dropped at the end, whatever that is: so the wait below ends.
+                let _done = done;
+                start.wait();
+                one.job.ways.iter().map(|&way| seat.by(way)).collect::<Result<Vec<_>, _>>()
+            }));
         }
-        drop(closed);
-        for (index, thread) in running {
-            if thread.join().is_err() {
-                failed.get_or_insert(DriveError::Panicked(index));
-            }
+        drop(done);
+        watch(&ended, &shown, number, ground);
+        let mut driven = Vec::new();
+        for (thread, one) in running.into_iter().zip(ready) {
+            let result = thread.join().map_err(|_| DriveError::Panicked(one.job.label.clone()))?;
+            driven.extend(result?);
         }
-        failed.map_or(Ok(()), Err)
+        Ok(driven)
     })
 }
 
+/// Show snapshots until every job has ended.
+fn watch(ended: &mpsc::Receiver<()>, shown: &Shown, number: usize, ground: &Ground<'_>) {
+    let Some(observe) = ground.control.observe else {
+        let _ = ended.recv();
+        return;
+    };
+    while ended.recv_timeout(ground.control.every) == Err(RecvTimeoutError::Timeout) {
+        observe(&shown.snapshot(number, ground.stages));
+    }
+    observe(&shown.snapshot(number, ground.stages));
+}
+
+/// A job in its stage.
+struct Seat<'a> {
+    iommufd: &'a super::iommufd::Iommufd,
+    ready: &'a Ready<'a>,
+    index: usize,
+    stage: usize,
+    page: PageSize,
+    huge: u64,
+    stop: &'a AtomicBool,
+    shown: &'a Shown,
+}
+
+impl Seat<'_> {
+    fn by(&self, way: Way) -> Result<Driven, DriveError> {
+        let Ready { job, buffer, targets, oracle, pieces, .. } = self.ready;
+        let field = Field {
+            size: targets[0].size.0,
+            page: self.page.0,
+            huge: self.huge,
+            cap: job.cap,
+            start: 0,
+            random: Random::new(0, 0),
+        };
+        let caps = job.queries.classes(&field);
+        // The page tables always answer up to the cap.
+        let capping = oracle.as_ref().filter(|_| way != Way::GetPa).map(Oracle::capping);
+        let work = Work {
+            job,
+            way,
+            means: Means {
+                iommufd: self.iommufd,
+                address: buffer.region.address() as u64,
+                size: targets[0].size.0,
+                page: self.page,
+            },
+            targets,
+            abi: self.ready.abi,
+            huge: self.huge,
+            oracle: capping.as_ref().or(oracle.as_ref()),
+            stop: self.stop,
+        };
+        let visible: Arc<Vec<Visible>> =
+            Arc::new((0..job.threads.get()).map(|_| Visible::new(job, caps.len())).collect());
+        let mut lanes: Vec<Lane<'_>> =
+            (0..).zip(visible.iter()).map(|(index, visible)| Lane::new(&work, visible, index)).collect();
+        self.shown.begin(self.index, job, way, &visible);
+        let boards: Vec<ChurnBoard> = pieces.iter().map(|_| ChurnBoard::default()).collect();
+        run_lanes(&work, &mut lanes, &boards, pieces)?;
+        Ok(self.gather(&work, &visible, lanes, &boards, caps))
+    }
+
+    fn gather(
+        &self,
+        work: &Work<'_>,
+        visible: &[Visible],
+        lanes: Vec<Lane<'_>>,
+        boards: &[ChurnBoard],
+        caps: Vec<u64>,
+    ) -> Driven {
+        let from = lanes.iter().map(|lane| lane.span.0).min().unwrap_or(0);
+        let to = lanes.iter().map(|lane| lane.span.1).max().unwrap_or(0);
+        let mut driven = Driven {
+            index: self.index,
+            stage: self.stage,
+            way: work.way,
+            targets: work.targets.to_vec(),
+            areas: self.ready.areas,
+            shape: self.ready.shape.clone(),
+            abi: work.abi,
+            sum: Sum::of(visible.iter().map(|lane| &lane.board)),
+            caps,
+            warm_up: Ledger::default(),
+            verdict: Verdict::default(),
+            faults: Vec::new(),
+            elapsed: to.saturating_sub(from),
+            ended: Ended::Count,
+            owed: 0,
+            hash: ArgumentHash::none(),
+            churn: churn_seen(boards),
+            unpinned: None,
+        };
+        for board in visible.iter().filter_map(|lane| lane.warm.as_ref()) {
+            driven.warm_up.merge(&Sum::of([board]).ledger());
+        }
+        for lane in lanes {
+            driven.take(lane);
+        }
+        driven
+    }
+}
+
 impl Driven {
-    fn take(&mut self, lane: Lane) {
-        self.tally.merge(&lane.tally);
+    fn take(&mut self, lane: Lane<'_>) {
         self.verdict.merge(lane.verdict);
-        for new in lane.fault_counts {
+        for new in lane.faults {
             match self.faults.iter_mut().find(|old| (old.fault, old.outcome) == (new.fault, new.outcome)) {
                 Some(old) => old.count += new.count,
                 None => self.faults.push(new),
@@ -182,194 +392,111 @@ impl Driven {
             (Ended::Duration, _) | (_, Ended::Duration) => Ended::Duration,
             _ => Ended::Count,
         };
+        self.owed += lane.owed;
+        self.hash.join(lane.hash);
+        self.unpinned = self.unpinned.or(lane.unpinned);
     }
 }
 
-/// One thread's work and what came of it.
-struct Lane {
-    index: u64,
-    offset: u64,
-    quota: Option<u64>,
-    /// Deliberate failures still to issue, the next one last.
-    faults: Vec<Fault>,
-    /// Good calls between two of them.
-    gap: u64,
-    tally: Tally,
-    verdict: Verdict,
-    fault_counts: Vec<FaultCount>,
-    span: (Instant, Instant),
-    ended: Ended,
+fn churn_seen(boards: &[ChurnBoard]) -> Option<ChurnSeen> {
+    let mut ledger = Ledger::default();
+    let mut all: Option<(Times, Times)> = None;
+    for board in boards {
+        board.enter(&mut ledger);
+        let (map, unmap) = board.times();
+        match &mut all {
+            None => all = Some((map, unmap)),
+            Some((maps, unmaps)) => {
+                maps.merge(&map);
+                unmaps.merge(&unmap);
+            }
+        }
+    }
+    all.map(|(map, unmap)| ChurnSeen { map, unmap, ledger })
 }
 
-impl Lane {
-    fn new(job: &Job<'_>, index: u64) -> Result<Self, TallyError> {
-        let count = job.limit.count.map(NonZeroU64::get);
-        let quota = count.map(|count| count / job.threads + u64::from(index < count % job.threads));
-        let faults = job.faults.share(index, job.threads);
-        let gap = quota.map_or(1, |quota| quota / (faults.len() as u64 + 1)).max(1);
-        let pages = job.target.size.0 / job.page.0;
-        let now = Instant::now();
-        Ok(Self {
-            index,
-            offset: pages * index / job.threads * job.page.0,
-            quota,
-            faults,
-            gap,
-            tally: Tally::new()?,
-            verdict: Verdict::default(),
-            fault_counts: Vec::new(),
-            span: (now, now),
-            ended: Ended::Count,
-        })
-    }
-
-    fn run(&mut self, job: &Job<'_>) {
-        let began = Instant::now();
-        let deadline = job.limit.duration.and_then(|duration| began.checked_add(duration));
-        let mut done = 0;
-        let mut now = began;
-        self.ended = loop {
-            if job.stop.load(Ordering::Relaxed) {
-                break Ended::Interrupted;
-            }
-            if self.quota.is_some_and(|quota| done >= quota) {
-                break Ended::Count;
-            }
-            if deadline.is_some_and(|deadline| now >= deadline) {
-                break Ended::Duration;
-            }
-            now = self.good_call(job);
-            done += 1;
-            if done % self.gap == 0
-                && let Some(fault) = self.faults.pop()
-            {
-                now = self.bad_call(job, fault);
-            }
-        };
-        while self.ended != Ended::Interrupted
-            && let Some(fault) = self.faults.pop()
+/// Start all threads at once, and join them all, whatever happens.
+fn run_lanes(
+    work: &Work<'_>,
+    lanes: &mut [Lane<'_>],
+    boards: &[ChurnBoard],
+    pieces: &[Vec<Piece>],
+) -> Result<(), DriveError> {
+    let gate = Gate::default();
+    let over = AtomicBool::new(false);
+    let label = &work.job.label;
+    std::thread::scope(|scope| {
+        let mut failed = None;
+        let mut asking = Vec::new();
+        let mut churning = Vec::new();
         {
-            now = self.bad_call(job, fault);
-        }
-        self.span = (began, now);
-    }
-
-    /// One query at the current offset; returns when it ended.
-    fn good_call(&mut self, job: &Job<'_>) -> Instant {
-        let offset = self.offset;
-        let length = job.length_at(offset);
-        let query =
-            Query { ioas: job.target.ioas, flags: 0, iova: Iova(job.target.start.0 + offset), length };
-        let began = Instant::now();
-        let result = job.iommufd.get_pa_uncounted(query);
-        let ended = Instant::now();
-        self.tally.record(nanos(ended - began), length, result);
-        let run = match result {
-            Ok(answer) => {
-                if let Some(oracle) = job.oracle {
-                    oracle.check(offset, length, answer, &mut self.verdict);
-                }
-                answer.length
+            let _closed = gate.close();
+            for lane in lanes {
+                asking.extend(spawn(scope, label, &mut failed, &gate, || lane.run()));
             }
-            Err(_) => 0,
+            for (board, pieces) in boards.iter().zip(pieces) {
+                let over = &over;
+                let churn = move || board.run(work.means.iommufd, pieces, over, work.stop);
+                churning.extend(spawn(scope, label, &mut failed, &gate, churn));
+            }
+            gate.abandon(failed.is_some());
+        }
+        let mut join = |threads: Vec<ScopedJoinHandle<'_, ()>>| {
+            for thread in threads {
+                if thread.join().is_err() {
+                    failed.get_or_insert(DriveError::Panicked(label.clone()));
+                }
+            }
         };
-        self.offset = job.next(offset, run);
-        ended
-    }
-
-    fn bad_call(&mut self, job: &Job<'_>, fault: Fault) -> Instant {
-        let target = job.target;
-        let good = Query { ioas: target.ioas, flags: 0, iova: target.start, length: job.page.0 };
-        let query = fault.spoil(good, Iova(target.start.0.saturating_add(target.size.0)));
-        let began = Instant::now();
-        let result = job.iommufd.get_pa_uncounted(query);
-        let ended = Instant::now();
-        self.tally.record(nanos(ended - began), query.length, result);
-        let outcome = Outcome::from(&result);
-        let known = self.fault_counts.iter_mut().find(|old| (old.fault, old.outcome) == (fault, outcome));
-        if let Some(old) = known {
-            old.count += 1;
-        } else {
-            let expected = fault.expected(job.abi);
-            self.fault_counts.push(FaultCount { fault, expected, outcome, count: 1 });
-        }
-        ended
-    }
+        join(asking);
+        over.store(true, Relaxed);
+        join(churning);
+        failed.map_or(Ok(()), Err)
+    })
 }
 
-impl Job<'_> {
-    fn length_at(&self, offset: u64) -> u64 {
-        match self.cap {
-            Cap::Bytes(bytes) => bytes.0,
-            Cap::Page => self.page.0,
-            Cap::Area => self.target.size.0 - offset,
-            Cap::Max => u64::MAX,
-        }
+fn spawn<'scope, 'env: 'scope>(
+    scope: &'scope Scope<'scope, 'env>,
+    label: &str,
+    failed: &mut Option<DriveError>,
+    gate: &'env Gate,
+    work: impl FnOnce() + Send + 'scope,
+) -> Option<ScopedJoinHandle<'scope, ()>> {
+    if failed.is_some() {
+        return None;
     }
-
-    /// Where the next query goes: forward, and from the end back to the start.
-    fn next(&self, offset: u64, run: u64) -> u64 {
-        let forward = match self.step {
-            Step::Page => self.page.0,
-            Step::Huge => self.huge_page.0.max(self.page.0),
-            // A failed call returned nothing to advance by.
-            Step::Returned if run == 0 => self.page.0,
-            Step::Returned => run,
-        };
-        match offset.checked_add(forward) {
-            Some(next) if next < self.target.size.0 => next,
-            _ => 0,
+    let body = move || {
+        if gate.pass() {
+            work();
+        }
+    };
+    match std::thread::Builder::new().name("load".to_owned()).spawn_scoped(scope, body) {
+        Ok(thread) => Some(thread),
+        Err(source) => {
+            *failed = Some(DriveError::Spawn { label: label.to_owned(), source });
+            None
         }
     }
 }
 
-fn nanos(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+/// What threads wait for, so that they start together, or not at all where one could not be started.
+#[derive(Default)]
+struct Gate {
+    closed: std::sync::RwLock<()>,
+    abandoned: AtomicBool,
 }
 
-impl Step {
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Returned => "returned",
-            Self::Page => "page",
-            Self::Huge => "huge",
-        }
+impl Gate {
+    fn close(&self) -> std::sync::RwLockWriteGuard<'_, ()> {
+        self.closed.write().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    fn abandon(&self, wanted: bool) {
+        self.abandoned.store(wanted, Relaxed);
+    }
+
+    fn pass(&self) -> bool {
+        drop(self.closed.read().unwrap_or_else(std::sync::PoisonError::into_inner));
+        !self.abandoned.load(Relaxed)
     }
 }
-
-impl Ended {
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Count => "its count",
-            Self::Duration => "its duration",
-            Self::Interrupted => "a signal",
-        }
-    }
-}
-
-impl std::str::FromStr for Cap {
-    type Err = super::quantity::QuantityError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text {
-            "page" => Ok(Self::Page),
-            "area" => Ok(Self::Area),
-            "max" => Ok(Self::Max),
-            _ => text.parse().map(Self::Bytes),
-        }
-    }
-}
-
-impl std::fmt::Display for Cap {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Bytes(bytes) => write!(out, "{}", bytes.0),
-            Self::Page => out.write_str("page"),
-            Self::Area => out.write_str("area"),
-            Self::Max => out.write_str("max"),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests;

@@ -1,56 +1,63 @@
 //! The workload driver: a plan becomes a run becomes a result.
 //!
 //! Binds one no-IOMMU device, maps memory of its own, asks GET_PA about it, and undoes all of it.
-//! Never programs DMA, never touches configuration space or BARs, never changes a system setting.
+//! Never programs DMA and never touches BARs; of configuration space it reads the command word. Changes
+//! a driver binding or the no-IOMMU parameter only where it is told to ([`bind`]), and puts them back.
 
-use std::num::NonZeroU64;
-use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use crate::exit::CannotRun;
 
 pub mod abi;
+pub mod arguments;
+pub mod bind;
+pub mod board;
+pub mod buckets;
+pub mod churn;
+pub mod clock;
 pub mod device;
 pub mod drive;
-pub mod errors;
+pub mod faults;
 pub mod iommufd;
+pub mod lane;
+pub mod library;
 pub mod memory;
 pub mod outcome;
+pub mod pace;
 pub mod pagemap;
+pub mod plan;
+pub mod progress;
 pub mod quantity;
+pub mod queries;
+pub mod random;
+pub mod region;
 pub mod result;
 pub mod rights;
 pub mod session;
-pub mod tally;
+pub mod shape;
 pub mod verify;
+pub mod via;
+pub mod words;
 
 use abi::Abi;
-use drive::{Cap, Driven, Job, Limit, Step};
-use errors::FaultPlan;
-use memory::{MemInfo, Memory, MemoryError};
+use drive::Ground;
+use memory::MemoryError;
 use pagemap::PagemapError;
-use quantity::{Bytes, Iova, PageSize};
+use plan::Plan;
+use progress::Progress;
+use quantity::PageSize;
 use result::{Facts, Report};
-use session::{Session, SessionError, Target};
-use verify::{Addresses, Oracle};
+use session::{Session, SessionError};
 
-/// What to do.
-#[derive(Debug, Clone)]
-pub struct Plan {
-    /// `None`: the first no-IOMMU device there is.
-    pub device: Option<PathBuf>,
-    pub memory: Memory,
-    pub size: Bytes,
-    /// `None`: a quarter of the available memory.
-    pub pin_limit: Option<Bytes>,
-    pub iova: Iova,
-    pub cap: Cap,
-    pub step: Step,
-    pub limit: Limit,
-    pub threads: NonZeroU64,
-    pub faults: FaultPlan,
-    /// Check each answer against the page tables.
-    pub verify: Option<Addresses>,
+/// How a run is stopped and watched. The observer is called on the thread that called [`run`].
+pub struct Control<'a> {
+    /// Set it, and the run ends in order.
+    pub stop: &'a AtomicBool,
+    /// Time between two snapshots.
+    pub every: Duration,
+    pub observe: Option<&'a dyn Fn(&Progress)>,
 }
 
 /// Why a run did not come to a result.
@@ -68,62 +75,59 @@ pub enum WorkloadError {
     Pagemap(PagemapError),
     #[error(transparent)]
     Drive(#[from] drive::DriveError),
+    #[error(transparent)]
+    Bind(bind::BindError),
 }
 
-/// Carry out `plan` until it is done or `stop` is set. On every way out, an error's included, the
-/// mapping is removed and the device let go.
-pub fn run(plan: &Plan, stop: &AtomicBool) -> Result<Report, WorkloadError> {
+/// Carry out `plan` until it is done or told to stop. On every way out, an error's included, the
+/// mappings are removed, the device let go, and what was changed for it put back.
+pub fn run(plan: &Plan, control: &Control<'_>) -> Result<Report, WorkloadError> {
     let root = Path::new("/");
-    let path = device::choose(root, plan.device.as_deref()).map_err(WorkloadError::CannotRun)?;
+    let bound = plan.bind.as_deref().map(|address| bind::bind(root, address)).transpose()?;
+    let wanted = bound.as_ref().map(bind::Bound::node).or(plan.device.as_deref());
+    let report = drive_all(plan, wanted, control);
+    // The device is closed by now. A run that failed has said why; else the way back must succeed.
+    let undone = bound.map_or(Ok(()), bind::Bound::undo);
+    let report = report?;
+    undone?;
+    Ok(report)
+}
+
+fn drive_all(plan: &Plan, wanted: Option<&Path>, control: &Control<'_>) -> Result<Report, WorkloadError> {
+    let root = Path::new("/");
+    let started = u64::try_from(jiff::Timestamp::now().as_nanosecond()).unwrap_or(0);
+    let path = device::choose(root, wanted).map_err(WorkloadError::CannotRun)?;
     let page = PageSize::of_system();
-    let info = MemInfo::read(root)?;
     let iommufd = session::open_iommufd(&root.join("dev/iommu"))?;
     let abi = abi::detect(&iommufd)?;
     if !abi.answers() {
         return Err(WorkloadError::CannotRun(no_get_pa(abi)));
     }
-    // The buffer before the device: binding resets it, which a refused size should not do.
-    let region = memory::prepare(plan.memory, plan.size, plan.pin_limit, &info, page)?;
+    // Limits before the device: binding resets it, which a refused size should not do.
+    let ground = Ground { abi, page, pin_limit: plan.pin_limit, control, stages: plan.stages.len() };
+    for jobs in &plan.stages {
+        drive::check(jobs, &ground)?;
+    }
     let mut session = Session::open(iommufd, &path)?;
-    let target = session.map(region, plan.iova)?;
-    let abi = abi::refine(&session.iommufd, abi, target.ioas, target.start, target.size, page);
-    let driven = measure(plan, &session, target, abi, info.huge_page, stop)?;
-    let mut ledger = session.close()?;
-    driven.tally.enter(&mut ledger);
-    let device = path.display().to_string();
-    Ok(Report::new(Facts { plan, device, abi, size: target.size, page, driven, ledger }))
-}
-
-fn measure(
-    plan: &Plan,
-    session: &Session,
-    target: Target,
-    abi: Abi,
-    huge_page: Bytes,
-    stop: &AtomicBool,
-) -> Result<Driven, WorkloadError> {
-    let page = PageSize::of_system();
-    let oracle = match (plan.verify, session.region()) {
-        (Some(addresses), Some(region)) => {
-            Some(Oracle::new(pagemap::read(region, page)?, abi, target.start, addresses))
+    if device::bus_master(root, &path) == Some(true) {
+        return Err(WorkloadError::CannotRun(CannotRun {
+            what: format!("refusing to drive {}", path.display()),
+            why: "the device may write memory (bus mastering is on) although vfio-pci has just reset it"
+                .to_owned(),
+            remedy: "choose another device".to_owned(),
+        }));
+    }
+    let mut driven = Vec::new();
+    for (number, jobs) in (1..).zip(&plan.stages) {
+        if control.stop.load(Ordering::Relaxed) {
+            break;
         }
-        _ => None,
-    };
-    let job = Job {
-        iommufd: &session.iommufd,
-        target,
-        abi,
-        cap: plan.cap,
-        step: plan.step,
-        limit: plan.limit,
-        threads: plan.threads.get(),
-        page,
-        huge_page,
-        faults: &plan.faults,
-        oracle: oracle.as_ref(),
-        stop,
-    };
-    Ok(drive::drive(&job)?)
+        driven.extend(drive::stage(&mut session, jobs, number, &ground)?);
+    }
+    let bus_master = device::bus_master(root, &path);
+    let ledger = session.close()?;
+    let device = path.display().to_string();
+    Ok(Report::new(Facts { plan, device, bus_master, abi, page, started, driven, ledger }))
 }
 
 fn no_get_pa(abi: Abi) -> CannotRun {
@@ -145,6 +149,15 @@ fn no_get_pa(abi: Abi) -> CannotRun {
     }
 }
 
+impl From<bind::BindError> for WorkloadError {
+    fn from(error: bind::BindError) -> Self {
+        match error {
+            bind::BindError::CannotRun(cannot) => Self::CannotRun(cannot),
+            other => Self::Bind(other),
+        }
+    }
+}
+
 impl From<SessionError> for WorkloadError {
     fn from(error: SessionError) -> Self {
         match error {
@@ -157,8 +170,8 @@ impl From<SessionError> for WorkloadError {
 impl From<MemoryError> for WorkloadError {
     fn from(error: MemoryError) -> Self {
         let remedy = match &error {
-            MemoryError::HugePages { pool_wanted, .. } => {
-                format!("`echo {pool_wanted} > /proc/sys/vm/nr_hugepages`, then look at what it reads back")
+            MemoryError::HugePages { pool_wanted, knob, .. } => {
+                format!("`echo {pool_wanted} > {}`, then look at what it reads back", knob.display())
             }
             MemoryError::PinLimit { .. } => {
                 "a smaller --size, or a larger --pin-limit where the machine can spare it".to_owned()

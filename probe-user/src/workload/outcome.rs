@@ -12,7 +12,12 @@ pub enum Command {
     IoasAlloc,
     IoasMap,
     IoasUnmap,
+    Option,
+    HwptAlloc,
+    IoasMapFile,
     GetPa,
+    /// A number of no ioctl, issued on purpose.
+    Unknown,
 }
 
 /// How one ioctl ended.
@@ -35,7 +40,11 @@ impl Command {
             Self::IoasAlloc => "IOAS_ALLOC",
             Self::IoasMap => "IOAS_MAP",
             Self::IoasUnmap => "IOAS_UNMAP",
+            Self::Option => "OPTION",
+            Self::HwptAlloc => "HWPT_ALLOC",
+            Self::IoasMapFile => "IOAS_MAP_FILE",
             Self::GetPa => "IOAS_NOIOMMU_GET_PA",
+            Self::Unknown => "UNKNOWN",
         }
     }
 }
@@ -74,6 +83,11 @@ impl Ledger {
 
     pub fn iter(&self) -> impl Iterator<Item = (Command, Outcome, u64)> + '_ {
         self.0.iter().map(|(&(command, outcome), &count)| (command, outcome, count))
+    }
+
+    /// Take in another account.
+    pub fn merge(&mut self, other: &Self) {
+        other.iter().for_each(|(command, outcome, count)| self.add(command, outcome, count));
     }
 
     /// All calls of `command`, whatever came of them.

@@ -5,15 +5,17 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
 
-use super::iommufd::Region;
-use super::quantity::{PageSize, PhysAddr};
+use rustix::io::Errno;
 
-const PAGEMAP: &str = "/proc/self/pagemap";
+use super::quantity::{PageSize, PhysAddr};
+use super::region::Region;
+
+pub(super) const PAGEMAP: &str = "/proc/self/pagemap";
 /// `Documentation/admin-guide/mm/pagemap.rst`: bit 63 "page present", bits 0 to 54 the frame number.
 const PRESENT: u64 = 1 << 63;
 const FRAME: u64 = (1 << 55) - 1;
 /// One `u64` per page.
-const ENTRY: usize = size_of::<u64>();
+pub(super) const ENTRY: usize = size_of::<u64>();
 
 #[derive(Debug, thiserror::Error)]
 pub enum PagemapError {
@@ -24,6 +26,15 @@ pub enum PagemapError {
     /// Frame numbers read as zero.
     #[error("{PAGEMAP} hides the frame numbers")]
     Hidden,
+}
+
+/// The frame number in an entry: `ENOENT` where no page is present, `EPERM` where the number is hidden.
+pub(super) fn frame_of(entry: u64) -> Result<u64, Errno> {
+    match (entry & PRESENT, entry & FRAME) {
+        (0, _) => Err(Errno::NOENT),
+        (_, 0) => Err(Errno::PERM),
+        (_, frame) => Ok(frame),
+    }
 }
 
 /// The frames behind a buffer, page by page.
@@ -70,6 +81,19 @@ impl Frames {
         Self { page, numbers, run_end }
     }
 
+    pub fn page(&self) -> PageSize {
+        self.page
+    }
+
+    /// Lengths of the runs in bytes, in the order of their addresses.
+    pub fn runs(&self) -> Vec<u64> {
+        let starts = std::iter::successors(Some(0), |&index| self.run_end.get(index).copied());
+        starts
+            .take_while(|&index| index < self.run_end.len())
+            .map(|index| (self.run_end[index] - index) as u64 * self.page.0)
+            .collect()
+    }
+
     /// The physical address of `offset` and the contiguous bytes from there on; `None` past the end.
     pub fn run_at(&self, offset: u64) -> Option<(PhysAddr, u64)> {
         let index = usize::try_from(offset / self.page.0).ok()?;
@@ -81,7 +105,7 @@ impl Frames {
 
 #[cfg(test)]
 mod tests {
-    use super::super::iommufd::Pages;
+    use super::super::region::Pages;
     use super::*;
 
     const PAGE: PageSize = PageSize(4096);
@@ -97,6 +121,7 @@ mod tests {
         assert_eq!(pages(4 * 4096), Some((19, 1)));
         assert_eq!(pages(5 * 4096), Some((18, 2)));
         assert_eq!(pages(7 * 4096), None);
+        assert_eq!(frames.runs(), [3, 1, 1, 2].map(|pages| pages * 4096));
     }
 
     #[test]
@@ -126,7 +151,7 @@ mod tests {
     fn a_touched_buffer_of_this_process_is_present_or_hidden() {
         let page = PageSize::of_system();
         let len = usize::try_from(page.0).expect("fits");
-        let mut region = Region::map(2 * len, Pages::Base).expect("map");
+        let mut region = Region::map(2 * len, len, Pages::Base).expect("map");
         region.touch(0);
         region.touch(len);
         match read(&region, page) {

@@ -1,76 +1,132 @@
-//! What a run found: the shape of `iovascope load --json`, and the same for a person.
+//! What a run found: the shape of `iovascope load --json`.
+//!
+//! Holds everything that is needed to repeat the run, and the model's own histograms, so that what shows
+//! or exports a recording's distributions can take these.
 
-use std::io::{self, Write};
+mod text;
 
+use probe_model::figures::Figures;
+use probe_model::histogram::Histogram;
 use serde::Serialize;
 
-use super::Plan;
 use super::abi::Abi;
-use super::drive::{Driven, Ended, FaultCount, Limit, Step};
-use super::errors::Expected;
-use super::memory::Memory;
+use super::board::Times;
+use super::drive::{ChurnSeen, Driven};
+use super::faults::{Expected, Fault};
+use super::lane::{Ended, FaultCount};
 use super::outcome::Ledger;
+use super::plan::{Job, Plan};
 use super::quantity::{Bytes, Iova, PageSize};
-use super::tally::Summary;
+use super::shape::Shape;
 use super::verify::Verdict;
+use super::via::Way;
+use super::words::{Entry, JobFile, Words};
 
 /// Name and version of the JSON shape.
-const SCHEMA: &str = "iovascope.load/1";
+const SCHEMA: &str = "iovascope.load/2";
 
 #[derive(Debug, Clone, Serialize)]
 pub struct Report {
     pub schema: &'static str,
+    /// Version of this program.
+    pub tool: &'static str,
     pub pid: u32,
     pub kernel: String,
-    pub device: String,
-    pub abi: Abi,
+    pub machine: String,
+    /// CPUs that were online.
+    pub cpus: usize,
     pub page_size: PageSize,
-    pub plan: PlanReport,
-    pub ended: Ended,
-    /// From the first thread's start to the last one's end.
-    pub elapsed_ns: u64,
-    /// GET_PA calls of the loop per second, failed ones included.
-    pub calls_per_second: f64,
-    /// Every iommufd ioctl of this process, set-up and clean-up and the ABI canary included.
+    pub abi: Abi,
+    pub device: String,
+    /// Whether the device could write memory at the end: never, or the run is refused.
+    pub bus_master: Option<bool>,
+    /// ns since 1970 UTC.
+    pub started_realtime_ns: u64,
+    pub question: Option<String>,
+    /// A file of jobs that does the same again: `iovascope load FILE`.
+    pub repeat: String,
+    pub jobs: Vec<JobReport>,
+    /// Every iommufd ioctl of this process, set-up, clean-up, warm-up and the ABI canary included.
     pub ioctls: Vec<IoctlCount>,
-    /// The measured loop's GET_PA calls, in ns, deliberate failures included.
-    pub latency_ns: Latencies,
-    /// What successful calls of the loop returned, in bytes.
-    pub run_bytes: Option<Summary>,
+}
+
+/// One job by one way.
+#[derive(Debug, Clone, Serialize)]
+pub struct JobReport {
+    pub label: String,
+    /// Jobs of one stage ran together; counted from 1.
+    pub stage: usize,
+    pub via: &'static str,
+    /// The flags that make this job.
+    pub words: Words,
+    pub seed: u64,
+    /// Of the arguments of every call of the loop, warm-up included: the same for the same seed, where
+    /// the limit is a count and queries do not follow answers.
+    pub arguments_hash: String,
+    pub follows_answers: bool,
+    pub buffer: BufferReport,
+    pub ended: Ended,
+    /// From the first thread's start, after the warm-up, to the last one's end.
+    pub elapsed_ns: u64,
+    pub rate: Rate,
+    /// Successful and failed calls, deliberate failures included.
+    pub calls: u64,
+    /// From the call to its return, ns.
+    pub service_ns: Latencies,
+    /// From the moment a call was due to its return, ns. In a closed loop nothing is due: absent.
+    pub response_ns: Option<Latencies>,
+    /// What successful calls returned, bytes.
+    pub run_bytes: Option<Distribution>,
     /// Why scans ended; absent where the kernel ignores the cap.
     pub stops: Option<Stops>,
+    /// By the length asked for, where the pattern sweeps it.
+    pub by_cap: Vec<CapReport>,
     pub deliberate: Vec<DeliberateCount>,
     /// Absent without `--verify`.
     pub verify: Option<Verdict>,
+    pub churn: Option<ChurnReport>,
+    /// The loop's ioctls, churn included and warm-up not.
+    pub ioctls: Vec<IoctlCount>,
+    /// Calls of the warm-up.
+    pub warm_up: Vec<IoctlCount>,
+    /// Why a thread runs on other CPUs than it was to.
+    pub not_pinned: Option<String>,
 }
 
-/// The plan as it was carried out.
 #[derive(Debug, Clone, Serialize)]
-pub struct PlanReport {
-    pub memory: Memory,
+pub struct BufferReport {
     /// Rounded up to whole pages.
     pub size_bytes: Bytes,
     pub iova: Iova,
-    pub cap: String,
-    pub step: Step,
-    pub threads: u64,
-    pub count: Option<u64>,
-    pub duration_ns: Option<u64>,
+    pub ioases: usize,
+    /// Mappings that it is made of.
+    pub areas: u64,
+    /// Absent where pagemap hides the frames.
+    pub layout: Option<Shape>,
 }
 
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Rate {
+    /// Asked for; absent in a closed loop.
+    pub intended_per_second: Option<f64>,
+    pub achieved_per_second: f64,
+    /// Calls that were due before the end and never began: more than a few of them mean that the rate
+    /// was beyond what this machine does, and response times are lower bounds.
+    pub owed: u64,
+}
+
+/// A distribution with its figures.
 #[derive(Debug, Clone, Serialize)]
-pub struct IoctlCount {
-    /// UAPI name without `IOMMU_`.
-    pub command: &'static str,
-    /// `ok` or the errno's name.
-    pub outcome: String,
-    pub count: u64,
+pub struct Distribution {
+    #[serde(flatten)]
+    pub figures: Figures,
+    pub histogram: Histogram,
 }
 
 #[derive(Debug, Clone, Serialize)]
 pub struct Latencies {
-    pub ok: Option<Summary>,
-    pub failed: Option<Summary>,
+    pub ok: Option<Distribution>,
+    pub failed: Option<Distribution>,
 }
 
 /// Successful calls by how long the run was against what was asked for.
@@ -83,6 +139,14 @@ pub struct Stops {
 }
 
 #[derive(Debug, Clone, Serialize)]
+pub struct CapReport {
+    pub cap_bytes: u64,
+    /// Sum over the successful calls.
+    pub run_bytes: u64,
+    pub service_ns: Distribution,
+}
+
+#[derive(Debug, Clone, Serialize)]
 pub struct DeliberateCount {
     pub fault: &'static str,
     /// What this version of the ABI answers; absent where that is not known.
@@ -91,162 +155,175 @@ pub struct DeliberateCount {
     pub count: u64,
 }
 
-impl Report {
-    pub(super) fn new(facts: Facts<'_>) -> Self {
-        let Facts { plan, device, abi, size, page, driven, ledger } = facts;
-        let calls = driven.tally.ok_ns.count() + driven.tally.failed_ns.count();
-        let elapsed = driven.elapsed.as_secs_f64();
-        Self {
-            schema: SCHEMA,
-            pid: std::process::id(),
-            kernel: rustix::system::uname().release().to_string_lossy().into_owned(),
-            device,
-            abi,
-            page_size: page,
-            plan: PlanReport::new(plan, size),
-            ended: driven.ended,
-            elapsed_ns: u64::try_from(driven.elapsed.as_nanos()).unwrap_or(u64::MAX),
-            calls_per_second: if elapsed > 0.0 { calls as f64 / elapsed } else { 0.0 },
-            ioctls: ledger
-                .iter()
-                .map(|(command, outcome, count)| IoctlCount {
-                    command: command.name(),
-                    outcome: outcome.name(),
-                    count,
-                })
-                .collect(),
-            latency_ns: Latencies {
-                ok: driven.tally.ok_ns.summary(),
-                failed: driven.tally.failed_ns.summary(),
-            },
-            run_bytes: driven.tally.run_bytes.summary(),
-            stops: matches!(abi, Abi::Merged | Abi::NoLimit).then(|| Stops {
-                cap: driven.tally.capped,
-                short: driven.tally.ok_ns.count() - driven.tally.capped,
-            }),
-            deliberate: driven.faults.iter().map(DeliberateCount::new).collect(),
-            verify: plan.verify.map(|_| driven.verdict),
-        }
-    }
+#[derive(Debug, Clone, Serialize)]
+pub struct ChurnReport {
+    pub map_ns: Latencies,
+    pub unmap_ns: Latencies,
+}
 
-    /// Whether what was to be verified held, deliberate failures included.
-    pub fn holds(&self) -> bool {
-        let Some(verdict) = &self.verify else { return true };
-        verdict.differences == 0 && self.deliberate.iter().all(DeliberateCount::as_expected)
-    }
-
-    /// For a person.
-    pub fn write_text(&self, out: &mut dyn Write) -> io::Result<()> {
-        let plan = &self.plan;
-        writeln!(out, "device    {} on Linux {}", self.device, self.kernel)?;
-        writeln!(out, "abi       {}", self.abi.describe())?;
-        writeln!(
-            out,
-            "mapping   {} of {} memory at IOVA {}, cap {}, step {}, {} thread(s)",
-            plan.size_bytes,
-            plan.memory.name(),
-            plan.iova,
-            plan.cap,
-            plan.step.name(),
-            plan.threads
-        )?;
-        writeln!(
-            out,
-            "rate      {:.0} calls/s over {:.3} s, ended by {}",
-            self.calls_per_second,
-            self.elapsed_ns as f64 / 1e9,
-            self.ended.name()
-        )?;
-        writeln!(out, "\n{:<24}{:<12}{:>12}", "ioctl", "outcome", "count")?;
-        for row in &self.ioctls {
-            writeln!(out, "{:<24}{:<12}{:>12}", row.command, row.outcome, row.count)?;
-        }
-        self.write_distributions(out)?;
-        self.write_findings(out)
-    }
-
-    fn write_distributions(&self, out: &mut dyn Write) -> io::Result<()> {
-        writeln!(
-            out,
-            "\n{:<12}{:>10}{:>13}{:>13}{:>13}{:>13}{:>13}{:>13}",
-            "", "count", "min", "p50", "p90", "p99", "p99.9", "max"
-        )?;
-        let rows = [
-            ("ok, ns", &self.latency_ns.ok),
-            ("failed, ns", &self.latency_ns.failed),
-            ("run, bytes", &self.run_bytes),
-        ];
-        for (name, summary) in rows {
-            let Some(summary) = summary else { continue };
-            let Summary { count, min, p50, p90, p99, p999, max, .. } = summary;
-            writeln!(out, "{name:<12}{count:>10}{min:>13}{p50:>13}{p90:>13}{p99:>13}{p999:>13}{max:>13}")?;
-        }
-        if let Some(stops) = self.stops {
-            writeln!(out, "\nscans     {} ended at the cap, {} short of it", stops.cap, stops.short)?;
-        }
-        Ok(())
-    }
-
-    fn write_findings(&self, out: &mut dyn Write) -> io::Result<()> {
-        for row in &self.deliberate {
-            let verdict = match &row.expected {
-                Some(_) if row.as_expected() => "as expected".to_owned(),
-                Some(expected) => format!("EXPECTED {expected}"),
-                None => "nothing known to expect".to_owned(),
-            };
-            writeln!(out, "on purpose: {} x {} gave {}, {verdict}", row.count, row.fault, row.outcome)?;
-        }
-        let Some(verdict) = &self.verify else {
-            return Ok(());
-        };
-        writeln!(
-            out,
-            "verified  {} answers against /proc/self/pagemap, {} differ",
-            verdict.checked, verdict.differences
-        )?;
-        let Some(first) = &verdict.first else {
-            return Ok(());
-        };
-        writeln!(
-            out,
-            "first     at IOVA {:#x}, asked for {} bytes: got {}, expected {}; the physical address is {}",
-            first.iova,
-            first.asked_bytes,
-            first.got_bytes,
-            first.expected_bytes,
-            if first.phys_right { "right" } else { "WRONG" }
-        )?;
-        if let Some(phys) = first.phys {
-            writeln!(out, "          out_phys {:#x}, expected {:#x}", phys.got, phys.expected)?;
-        }
-        Ok(())
-    }
+#[derive(Debug, Clone, Serialize)]
+pub struct IoctlCount {
+    /// UAPI name without `IOMMU_`.
+    pub command: &'static str,
+    /// `ok` or the errno's name.
+    pub outcome: String,
+    pub count: u64,
 }
 
 /// What a report is made from.
 pub(super) struct Facts<'a> {
     pub(super) plan: &'a Plan,
     pub(super) device: String,
+    pub(super) bus_master: Option<bool>,
     pub(super) abi: Abi,
-    pub(super) size: Bytes,
     pub(super) page: PageSize,
-    pub(super) driven: Driven,
+    pub(super) started: u64,
+    pub(super) driven: Vec<Driven>,
+    /// Set-up and clean-up.
     pub(super) ledger: Ledger,
 }
 
-impl PlanReport {
-    fn new(plan: &Plan, size_bytes: Bytes) -> Self {
-        let Limit { count, duration } = plan.limit;
-        Self {
-            memory: plan.memory,
-            size_bytes,
-            iova: plan.iova,
-            cap: plan.cap.to_string(),
-            step: plan.step,
-            threads: plan.threads.get(),
-            count: count.map(std::num::NonZeroU64::get),
-            duration_ns: duration.map(|duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)),
+impl Report {
+    pub(super) fn new(facts: Facts<'_>) -> Self {
+        let Facts { plan, device, bus_master, abi, page, started, driven, mut ledger } = facts;
+        for one in &driven {
+            ledger.merge(&one.warm_up);
+            ledger.merge(&calls(one));
         }
+        let uname = rustix::system::uname();
+        let text = |text: &std::ffi::CStr| text.to_string_lossy().into_owned();
+        // Of a draft, the loop's memory may have told more than the canary.
+        let abi = driven.iter().map(|one| one.abi).find(|known| *known != Abi::Draft).unwrap_or(abi);
+        Self {
+            schema: SCHEMA,
+            tool: env!("CARGO_PKG_VERSION"),
+            pid: std::process::id(),
+            kernel: text(uname.release()),
+            machine: text(uname.machine()),
+            cpus: std::thread::available_parallelism().map_or(1, usize::from),
+            page_size: page,
+            abi,
+            device,
+            bus_master,
+            started_realtime_ns: started,
+            question: plan.question.clone(),
+            repeat: repeat(plan),
+            jobs: driven
+                .iter()
+                .filter_map(|one| Some(JobReport::new(plan.stages.get(one.stage - 1)?.get(one.index)?, one)))
+                .collect(),
+            ioctls: counts(&ledger),
+        }
+    }
+
+    /// Whether what was to be verified held, deliberate failures included.
+    pub fn holds(&self) -> bool {
+        self.jobs.iter().all(JobReport::holds)
+    }
+}
+
+/// The plan as a file of jobs, every seed written out.
+pub(super) fn repeat(plan: &Plan) -> String {
+    let jobs = plan.stages.iter().flat_map(|stage| {
+        stage.iter().enumerate().map(|(index, job)| Entry { words: job.words.clone(), together: index > 0 })
+    });
+    JobFile { question: plan.question.clone(), answer: None, jobs: jobs.collect() }.print()
+}
+
+/// The loop's ioctls: other ways than GET_PA make none.
+fn calls(driven: &Driven) -> Ledger {
+    let mut ledger = if driven.way == Way::GetPa { driven.sum.ledger() } else { Ledger::default() };
+    if let Some(churn) = &driven.churn {
+        ledger.merge(&churn.ledger);
+    }
+    ledger
+}
+
+impl JobReport {
+    fn new(job: &Job, driven: &Driven) -> Self {
+        let sum = &driven.sum;
+        let seconds = driven.elapsed as f64 / 1e9;
+        let calls_made = sum.service.count();
+        let caps_are_kept = driven.way != Way::GetPa || matches!(driven.abi, Abi::Merged | Abi::NoLimit);
+        Self {
+            label: job.label.clone(),
+            stage: driven.stage,
+            via: driven.way.name(),
+            words: job.words.clone(),
+            seed: job.seed,
+            arguments_hash: driven.hash.to_string(),
+            follows_answers: job.queries.follows_answers(),
+            buffer: BufferReport {
+                size_bytes: driven.targets[0].size,
+                iova: driven.targets[0].start,
+                ioases: driven.targets.len(),
+                areas: driven.areas,
+                layout: driven.shape.clone(),
+            },
+            ended: driven.ended,
+            elapsed_ns: driven.elapsed,
+            rate: Rate {
+                intended_per_second: job.pace.rate(),
+                achieved_per_second: if seconds > 0.0 { calls_made as f64 / seconds } else { 0.0 },
+                owed: driven.owed,
+            },
+            calls: calls_made,
+            service_ns: Latencies::new(&sum.service),
+            response_ns: sum.response.as_ref().map(Latencies::new),
+            run_bytes: length(&sum.runs),
+            stops: caps_are_kept
+                .then(|| Stops { cap: sum.capped, short: sum.service.ok.count.saturating_sub(sum.capped) }),
+            by_cap: by_cap(driven),
+            deliberate: driven.faults.iter().map(DeliberateCount::new).collect(),
+            verify: job.verify.map(|_| driven.verdict.clone()),
+            churn: driven.churn.as_ref().map(ChurnReport::new),
+            ioctls: counts(&calls(driven)),
+            warm_up: counts(&driven.warm_up),
+            not_pinned: driven.unpinned.map(|errno| super::outcome::Outcome::from(errno).name()),
+        }
+    }
+
+    fn holds(&self) -> bool {
+        let Some(verdict) = &self.verify else { return true };
+        verdict.differences == 0 && self.deliberate.iter().all(DeliberateCount::as_expected)
+    }
+}
+
+fn by_cap(driven: &Driven) -> Vec<CapReport> {
+    let classes = driven.caps.iter().zip(&driven.sum.classes);
+    classes
+        .filter_map(|(&cap_bytes, (times, run_bytes))| {
+            Some(CapReport { cap_bytes, run_bytes: *run_bytes, service_ns: latency(times)? })
+        })
+        .collect()
+}
+
+fn counts(ledger: &Ledger) -> Vec<IoctlCount> {
+    let count = |(command, outcome, count): (super::outcome::Command, super::outcome::Outcome, u64)| {
+        IoctlCount { command: command.name(), outcome: outcome.name(), count }
+    };
+    ledger.iter().map(count).collect()
+}
+
+fn latency(histogram: &Histogram) -> Option<Distribution> {
+    let figures = Figures::of_latency(histogram);
+    (!histogram.is_empty()).then(|| Distribution { figures, histogram: histogram.clone() })
+}
+
+fn length(histogram: &Histogram) -> Option<Distribution> {
+    let figures = Figures::of_length(histogram);
+    (!histogram.is_empty()).then(|| Distribution { figures, histogram: histogram.clone() })
+}
+
+impl Latencies {
+    fn new(times: &Times) -> Self {
+        Self { ok: latency(&times.ok), failed: latency(&times.failed) }
+    }
+}
+
+impl ChurnReport {
+    fn new(seen: &ChurnSeen) -> Self {
+        Self { map_ns: Latencies::new(&seen.map), unmap_ns: Latencies::new(&seen.unmap) }
     }
 }
 
@@ -256,7 +333,7 @@ impl DeliberateCount {
             Expected::Outcome(outcome) => Some(outcome.name()),
             Expected::Unknown => None,
         };
-        Self { fault: seen.fault.name(), expected, outcome: seen.outcome.name(), count: seen.count }
+        Self { fault: Fault::name(seen.fault), expected, outcome: seen.outcome.name(), count: seen.count }
     }
 
     fn as_expected(&self) -> bool {

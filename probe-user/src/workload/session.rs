@@ -1,15 +1,18 @@
-//! The bound device, the IOAS and the mapping, and their orderly end.
+//! The bound device, the IOASes and the mappings, and their orderly end.
 //!
-//! Whatever happens between, the end is: unmap, detach, close the device, destroy the IOAS.
+//! Whatever happens between, the end is: unmap, detach, destroy, close.
 
 use std::io;
+use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rustix::io::Errno;
 
 use crate::exit::CannotRun;
 
-use super::iommufd::{IoasId, IoctlError, Iommufd, Region, VfioDevice};
+use super::iommufd::{DeviceId, HwptId, IoasId, IoctlError, Iommufd, VfioDevice};
+use super::memory::Buffer;
 use super::outcome::Ledger;
 use super::quantity::{Bytes, Iova};
 
@@ -26,13 +29,41 @@ pub enum SessionError {
 /// Everything the kernel holds for this run.
 pub struct Session {
     pub iommufd: Iommufd,
-    ioas: Option<IoasId>,
-    device: Option<VfioDevice>,
-    attached: bool,
-    mapped: Option<(IoasId, Iova, Region)>,
+    device: Option<(VfioDevice, DeviceId)>,
+    spaces: Vec<Space>,
+    mapped: Vec<Mapping>,
 }
 
-/// Where the buffer is, for who asks about it.
+/// An IOAS, with what gives it a page table.
+struct Space {
+    ioas: IoasId,
+    hold: Hold,
+    /// What it was made for: shared by jobs with the same setting, or nobody else's.
+    shared: Option<HugePages>,
+}
+
+/// Whether an IOAS uses huge pages in its page tables.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HugePages {
+    On,
+    Off,
+}
+
+enum Hold {
+    Attached,
+    Table(HwptId),
+    Nothing,
+}
+
+struct Mapping {
+    ioas: IoasId,
+    iova: Iova,
+    size: Bytes,
+    /// The pages stay pinned until the end, so the memory stays.
+    _buffer: Arc<Buffer>,
+}
+
+/// Where a buffer is, for who asks about it.
 #[derive(Debug, Clone, Copy)]
 pub struct Target {
     pub ioas: IoasId,
@@ -41,58 +72,108 @@ pub struct Target {
 }
 
 impl Session {
-    /// Bind `device` to `iommufd` and attach a fresh IOAS.
+    /// Bind `device` to `iommufd`.
     pub fn open(iommufd: Iommufd, device: &Path) -> Result<Self, SessionError> {
         let opened = VfioDevice::open(device).map_err(|source| open_error(device, source))?;
-        let mut session = Self { iommufd, ioas: None, device: None, attached: false, mapped: None };
-        opened.bind(&session.iommufd).map_err(|error| bind_error(device, error))?;
-        let device = session.device.insert(opened);
-        let ioas = *session.ioas.insert(session.iommufd.ioas_alloc()?);
-        device.attach(ioas)?;
-        session.attached = true;
-        Ok(session)
+        let id = opened.bind(&iommufd).map_err(|error| bind_error(device, error))?;
+        Ok(Self { iommufd, device: Some((opened, id)), spaces: Vec::new(), mapped: Vec::new() })
     }
 
-    /// Map `region` at `start`. The session keeps it until the end.
-    pub fn map(&mut self, region: Region, start: Iova) -> Result<Target, SessionError> {
-        let ioas = match self.ioas {
-            Some(ioas) => ioas,
-            None => *self.ioas.insert(self.iommufd.ioas_alloc()?),
+    /// The first `count` IOASes that jobs with this setting share.
+    pub fn shared(&mut self, count: usize, huge_pages: HugePages) -> Result<Vec<IoasId>, SessionError> {
+        let have = |session: &Self| -> Vec<IoasId> {
+            let ours = session.spaces.iter().filter(|space| space.shared == Some(huge_pages));
+            ours.map(|space| space.ioas).take(count).collect()
         };
-        self.iommufd.ioas_map(ioas, start, &region).map_err(map_error)?;
-        let size = Bytes(region.len() as u64);
-        self.mapped = Some((ioas, start, region));
+        while have(self).len() < count {
+            self.add(huge_pages, Some(huge_pages))?;
+        }
+        Ok(have(self))
+    }
+
+    /// An IOAS that nobody shares.
+    pub fn own(&mut self, huge_pages: HugePages) -> Result<IoasId, SessionError> {
+        self.add(huge_pages, None)
+    }
+
+    /// A device is attached to one IOAS; the others get a page table for it.
+    fn add(&mut self, huge_pages: HugePages, shared: Option<HugePages>) -> Result<IoasId, SessionError> {
+        let ioas = self.iommufd.ioas_alloc()?;
+        self.spaces.push(Space { ioas, hold: Hold::Nothing, shared });
+        if huge_pages == HugePages::Off {
+            self.iommufd.huge_pages(ioas, false)?;
+        }
+        let attached = self.spaces.iter().any(|space| matches!(space.hold, Hold::Attached));
+        let hold = match &self.device {
+            None => Hold::Nothing,
+            Some((_, id)) if attached => Hold::Table(self.iommufd.hwpt_alloc(*id, ioas)?),
+            Some((device, _)) => {
+                device.attach(ioas)?;
+                Hold::Attached
+            }
+        };
+        if let Some(space) = self.spaces.last_mut() {
+            space.hold = hold;
+        }
+        Ok(ioas)
+    }
+
+    /// Map the buffer at `start` in areas of `slice` bytes each. The session keeps it until the end.
+    pub fn map(
+        &mut self,
+        ioas: IoasId,
+        start: Iova,
+        buffer: &Arc<Buffer>,
+        slice: Bytes,
+    ) -> Result<Target, SessionError> {
+        let size = buffer.size();
+        let mut offset = 0;
+        while offset < size.0 {
+            let size = Bytes(slice.0.clamp(1, size.0 - offset));
+            let iova = Iova(start.0 + offset);
+            match &buffer.file {
+                Some(file) => self.iommufd.ioas_map_file(ioas, iova, file.as_fd(), offset, size),
+                None => self.iommufd.ioas_map(ioas, iova, &buffer.region, offset, size),
+            }
+            .map_err(map_error)?;
+            self.mapped.push(Mapping { ioas, iova, size, _buffer: Arc::clone(buffer) });
+            offset += size.0;
+        }
         Ok(Target { ioas, start, size })
     }
 
-    /// The mapped buffer.
-    pub fn region(&self) -> Option<&Region> {
-        self.mapped.as_ref().map(|(.., region)| region)
+    /// Undo all mappings and IOASes; the device stays bound, for the next stage.
+    pub fn clear(&mut self) -> Result<(), SessionError> {
+        Ok(self.release()?)
     }
 
-    /// End it, and give the account of all calls but the measured loop's.
+    /// End it, and give the account of all calls but the measured loops'.
     pub fn close(mut self) -> Result<Ledger, SessionError> {
         self.release()?;
+        self.device = None;
         Ok(self.iommufd.ledger())
     }
 
     /// Every step is tried, and the first failure reported.
     fn release(&mut self) -> Result<(), IoctlError> {
-        let unmapped = match self.mapped.take() {
-            Some((ioas, start, region)) => self.iommufd.ioas_unmap(ioas, start, Bytes(region.len() as u64)),
-            None => Ok(()),
+        let mut first = Ok(());
+        let mut note = |result: Result<(), IoctlError>| {
+            if first.is_ok() {
+                first = result;
+            }
         };
-        let detached = match (&self.device, std::mem::take(&mut self.attached)) {
-            (Some(device), true) => device.detach(),
-            _ => Ok(()),
-        };
-        // Closing unbinds; a bound device would keep the IOAS busy.
-        self.device = None;
-        let destroyed = match self.ioas.take() {
-            Some(ioas) => self.iommufd.destroy(ioas),
-            None => Ok(()),
-        };
-        unmapped.and(detached).and(destroyed)
+        for Mapping { ioas, iova, size, .. } in self.mapped.drain(..) {
+            note(self.iommufd.ioas_unmap(ioas, iova, size));
+        }
+        for space in self.spaces.drain(..) {
+            match (space.hold, &self.device) {
+                (Hold::Attached, Some((device, _))) => note(device.detach()),
+                (Hold::Table(hwpt), _) => note(self.iommufd.destroy_hwpt(hwpt)),
+                _ => {}
+            }
+            note(self.iommufd.destroy(space.ioas));
+        }
+        first
     }
 }
 

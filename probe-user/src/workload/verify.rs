@@ -22,10 +22,27 @@ pub struct Oracle {
     addresses: Addresses,
 }
 
+/// Where an answer belongs.
+#[derive(Debug, Clone, Copy)]
+pub struct Place {
+    pub thread: u64,
+    /// In the buffer.
+    pub offset: u64,
+    /// What was asked for.
+    pub length: u64,
+}
+
 /// An answer that is not the right one.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Difference {
+    pub thread: u64,
+    /// Which answer of the thread, counted from 1.
+    pub answer: u64,
     pub iova: u64,
+    /// The page of the buffer, counted from 0.
+    pub page: u64,
+    /// The run from that page on, by the page tables.
+    pub run_bytes: u64,
     /// The `length` that was asked for.
     pub asked_bytes: u64,
     pub got_bytes: u64,
@@ -56,8 +73,16 @@ impl Oracle {
         Self { frames, abi, start, addresses }
     }
 
-    /// Judge the answer to a query `offset` bytes into the buffer with `length` asked for.
-    pub fn check(&self, offset: u64, length: u64, answer: Answer, verdict: &mut Verdict) {
+    /// The same truth, for answers that always obey the cap.
+    #[must_use]
+    pub fn capping(&self) -> Self {
+        let (frames, start, addresses) = (self.frames.clone(), self.start, self.addresses);
+        Self { frames, abi: Abi::Merged, start, addresses }
+    }
+
+    /// Judge the answer to a query.
+    pub fn check(&self, place: Place, answer: Answer, verdict: &mut Verdict) {
+        let Place { thread, offset, length } = place;
         verdict.checked += 1;
         let Some((phys, run)) = self.frames.run_at(offset) else {
             return;
@@ -71,6 +96,10 @@ impl Oracle {
         verdict.differences += 1;
         let shown = PhysDifference { got: answer.phys.0, expected: phys.0 };
         verdict.first.get_or_insert(Difference {
+            thread,
+            answer: verdict.checked,
+            page: offset / self.frames.page().0,
+            run_bytes: run,
             iova: self.start.0 + offset,
             asked_bytes: length,
             got_bytes: answer.length,
@@ -104,7 +133,7 @@ mod tests {
     fn judge(oracle: &Oracle, offset: u64, length: u64, pages: (u64, u64)) -> Verdict {
         let mut verdict = Verdict::default();
         let answer = Answer { phys: PhysAddr(pages.0 * 4096), length: pages.1 * 4096 };
-        oracle.check(offset, length, answer, &mut verdict);
+        oracle.check(Place { thread: 0, offset, length }, answer, &mut verdict);
         verdict
     }
 
@@ -148,6 +177,10 @@ mod tests {
         let mut one = judge(&oracle(Abi::Merged, Addresses::Hide), 0, 4096, (10, 1));
         one.merge(judge(&oracle(Abi::Merged, Addresses::Hide), 4096, 4096, (12, 1)));
         assert_eq!((one.checked, one.differences), (2, 1));
+        assert_eq!(
+            one.first.as_ref().map(|first| (first.answer, first.page, first.run_bytes)),
+            Some((1, 1, 8192))
+        );
         assert_eq!(one.first.map(|first| first.iova), Some((1 << 32) + 4096));
     }
 }

@@ -4,9 +4,9 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use iovascope::workload::iommufd::{Answer, Iommufd, Query};
-use iovascope::workload::memory::{self, MemInfo, Memory};
+use iovascope::workload::memory::{MemInfo, Memory};
 use iovascope::workload::quantity::{Bytes, Iova, PageSize};
-use iovascope::workload::session::{Session, Target};
+use iovascope::workload::session::{HugePages, Session, Target};
 use rustix::io::Errno;
 
 const DEVICE: &str = "/dev/vfio/devices/noiommu-vfio0";
@@ -28,12 +28,12 @@ pub(crate) struct Caller<'a> {
 impl Buffer {
     pub(crate) fn of(memory: Memory, bytes: u64) -> Self {
         let info = MemInfo::read(Path::new("/")).unwrap();
-        let region =
-            memory::prepare(memory, Bytes(bytes), Some(Bytes(u64::MAX)), &info, PageSize::of_system());
-        let region = region.unwrap_or_else(|error| panic!("{memory:?}: {error}"));
+        let buffer = memory.build(Bytes(bytes), &info, PageSize::of_system(), 0);
+        let buffer = buffer.unwrap_or_else(|error| panic!("{memory:?}: {error}")).into();
         let iommufd = Iommufd::open(Path::new("/dev/iommu")).unwrap();
         let mut session = Session::open(iommufd, Path::new(DEVICE)).unwrap();
-        let target = session.map(region, START).unwrap();
+        let ioas = session.shared(1, HugePages::On).unwrap()[0];
+        let target = session.map(ioas, START, &buffer, Bytes(bytes)).unwrap();
         Self { session, target }
     }
 

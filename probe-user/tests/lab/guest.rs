@@ -192,6 +192,11 @@ fn reader(recording: &Path) -> Reader<fs::File> {
     Reader::begin(fs::File::open(recording).unwrap(), recording.display().to_string()).unwrap()
 }
 
+/// The first job of the driver's result, which is the only one where no job file was given.
+pub(crate) fn job(load: &Value) -> &Value {
+    &load["jobs"][0]
+}
+
 /// What the driver says it did.
 pub(crate) fn driven(load: &Value) -> Counts {
     let ioctls = load["ioctls"].as_array().unwrap();
@@ -241,7 +246,7 @@ pub(crate) fn count(counts: &Counts, name: &str, outcome: &str) -> u64 {
 pub(crate) fn runs_agree(recorded: &Recorded) {
     let runs = recorded.report["get_phys"]["runs"].as_object().unwrap();
     let all = |key: &str| runs.values().map(|run| run[key].as_u64().unwrap()).collect::<Vec<_>>();
-    let driven = &recorded.load["run_bytes"];
+    let driven = &job(&recorded.load)["run_bytes"];
     assert_eq!(all("count").iter().sum::<u64>(), driven["count"].as_u64().unwrap());
     assert_eq!(all("sum").iter().sum::<u64>(), driven["sum"].as_u64().unwrap());
     assert_eq!(all("min").into_iter().min(), driven["min"].as_u64());

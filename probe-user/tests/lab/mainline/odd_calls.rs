@@ -45,7 +45,7 @@ fn calls_that_change_their_cpu_inside(backend: &str) {
     const WANTED: u64 = 200;
     const MOST: u64 = 1_000_000;
     guest::huge_pages(40);
-    let buffer = Buffer::of(Memory::Hugetlb, 64 * MIB);
+    let buffer = Buffer::of(Memory::HUGETLB, 64 * MIB);
     let caller = buffer.caller();
     let recorder = Running::begin(backend, "migration");
     let (migrated, calls, done) = (AtomicU64::new(0), AtomicU64::new(0), AtomicBool::new(false));
@@ -100,7 +100,7 @@ fn calls_of_reused_thread_numbers(backend: &str) {
     let before = fs::read_to_string(LIMIT).unwrap();
     // The first 300 are not given twice (RESERVED_PIDS, kernel/pid.c, Linux 7.3).
     fs::write(LIMIT, "512").unwrap();
-    let buffer = Buffer::of(Memory::Hugetlb, 16 * MIB);
+    let buffer = Buffer::of(Memory::HUGETLB, 16 * MIB);
     let caller = buffer.caller();
     let recorder = Running::begin(backend, "reuse");
     let mut numbers = BTreeSet::new();
@@ -166,7 +166,7 @@ fn calls_that_are_killed_inside(backend: &str) {
 fn calls_while_a_cpu_goes_and_comes(backend: &str) {
     const THREADS: u64 = 8;
     guest::huge_pages(8);
-    let buffer = Buffer::of(Memory::Hugetlb, 2 * MIB);
+    let buffer = Buffer::of(Memory::HUGETLB, 2 * MIB);
     let caller = buffer.caller();
     let recorder = Running::begin(backend, "offline");
     let (done, calls) = (AtomicBool::new(false), AtomicU64::new(0));

@@ -6,9 +6,10 @@ use std::path::Path;
 use std::process::Stdio;
 
 use ciborium::Value;
-use iovascope::workload::iommufd::{Iommufd, Pages, Query, Region};
-use iovascope::workload::quantity::Iova;
-use iovascope::workload::session::Session;
+use iovascope::workload::iommufd::{Iommufd, Query};
+use iovascope::workload::memory::{MemInfo, Memory};
+use iovascope::workload::quantity::{Bytes, Iova, PageSize};
+use iovascope::workload::session::{HugePages, Session};
 
 use crate::guest;
 
@@ -21,11 +22,10 @@ const PAGES: u64 = 512;
 fn ask() -> BTreeSet<u64> {
     let iommufd = Iommufd::open(Path::new("/dev/iommu")).unwrap();
     let mut session = Session::open(iommufd, Path::new(DEVICE)).unwrap();
-    let mut region = Region::map(usize::try_from(PAGES * PAGE).unwrap(), Pages::Base).unwrap();
-    for page in 0..PAGES {
-        region.touch(usize::try_from(page * PAGE).unwrap());
-    }
-    let target = session.map(region, START).unwrap();
+    let info = MemInfo::read(Path::new("/")).unwrap();
+    let buffer = Memory::ANON.build(Bytes(PAGES * PAGE), &info, PageSize(PAGE), 0).unwrap();
+    let ioas = session.shared(1, HugePages::On).unwrap()[0];
+    let target = session.map(ioas, START, &buffer.into(), Bytes(PAGES * PAGE)).unwrap();
     let query =
         |page: u64| Query { ioas: target.ioas, flags: 0, iova: Iova(START.0 + page * PAGE), length: PAGE };
     let told = (0..PAGES).map(|page| session.iommufd.get_pa(query(page)).unwrap().phys.0).collect();

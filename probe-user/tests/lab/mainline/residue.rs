@@ -34,7 +34,7 @@ mod long {
 /// Calls from some threads for as long as `work` takes; it can see how many there were.
 fn under_load(work: impl FnOnce(&AtomicU64)) {
     guest::huge_pages(8);
-    let buffer = Buffer::of(Memory::Hugetlb, 2 << 20);
+    let buffer = Buffer::of(Memory::HUGETLB, 2 << 20);
     let (done, calls) = (AtomicBool::new(false), AtomicU64::new(0));
     let ask = |caller: Caller<'_>| {
         while !done.load(Ordering::Relaxed) {

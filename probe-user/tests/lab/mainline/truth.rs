@@ -9,7 +9,7 @@ fn verified(name: &str, load: &str, calls: u64) {
 }
 
 fn agrees(recorded: &Recorded, calls: u64) {
-    let verify = &recorded.load["verify"];
+    let verify = &guest::job(&recorded.load)["verify"];
     assert_eq!((verify["checked"].as_u64(), verify["differences"].as_u64()), (Some(calls), Some(0)));
     assert_eq!(guest::dispatched(&recorded.report), guest::driven(&recorded.load));
     guest::runs_agree(recorded);

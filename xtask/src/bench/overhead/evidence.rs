@@ -59,10 +59,10 @@ pub(super) fn driven(text: &str) -> Result<Driven> {
 /// Reads `load.json`: instructions per call of the workload driver's own loop.
 pub(super) fn load(text: &str) -> Result<f64> {
     let load: Value = serde_json::from_str(text).context("load.json is no JSON")?;
-    let calls = load["latency_ns"]["ok"]["count"].as_u64();
-    match (load["elapsed_ns"].as_u64(), calls) {
+    let calls = load["jobs"][0]["service_ns"]["ok"]["count"].as_u64();
+    match (load["jobs"][0]["elapsed_ns"].as_u64(), calls) {
         (Some(elapsed), Some(calls @ 1..)) => Ok(elapsed as f64 / calls as f64),
-        _ => bail!("load.json lacks elapsed_ns or latency_ns.ok.count"),
+        _ => bail!("load.json lacks elapsed_ns or service_ns.ok.count of its job"),
     }
 }
 
@@ -209,7 +209,7 @@ mod tests {
 
     #[test]
     fn the_workload_driver_is_read() {
-        let text = r#"{"elapsed_ns": 400, "latency_ns": {"ok": {"count": 20}}}"#;
+        let text = r#"{"jobs": [{"elapsed_ns": 400, "service_ns": {"ok": {"count": 20}}}]}"#;
         assert_eq!(load(text).unwrap().to_string(), "20");
         assert!(load("{}").is_err());
     }
