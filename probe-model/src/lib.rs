@@ -13,6 +13,9 @@
 //! * [`series`]: every distribution of a window by name; [`figures`]: its percentiles
 //! * [`origin`]: what was recorded, where, how; [`check`]: whether counters from outside can be true
 //! * [`unit`], [`errno`], [`text`]: numbers and names as people read them
+//! * [`slice`], [`timeline`]: the course of things, in bounded memory
+//! * [`contiguity`], [`scan_cost`], [`rescan`], [`finding`]: what the numbers say
+//! * [`unit`], [`errno`]: numbers as people read them
 
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
@@ -22,17 +25,23 @@ pub mod call;
 pub mod canary;
 pub mod check;
 pub mod compare;
+pub mod contiguity;
 pub mod cost;
 pub mod errno;
 pub mod figures;
+pub mod finding;
 pub mod histogram;
 pub mod lock;
 pub mod loss;
 pub mod metric;
 pub mod origin;
 mod packed;
+pub mod rescan;
 pub mod sample;
+pub mod scan_cost;
 pub mod series;
 pub mod text;
+pub mod slice;
+pub mod timeline;
 pub mod unit;
 pub mod window;
