@@ -81,7 +81,9 @@ mod tests {
     fn scans(runs: &[(&str, &[u64])]) -> Scans {
         let histogram = |values: &[u64]| {
             let mut histogram = Histogram::new(RUN);
-            values.iter().for_each(|&value| histogram.record(value));
+            for &value in values {
+                histogram.record(value);
+            }
             histogram
         };
         Scans {

@@ -15,7 +15,6 @@
 //! * [`unit`], [`errno`], [`text`]: numbers and names as people read them
 //! * [`slice`], [`timeline`]: the course of things, in bounded memory
 //! * [`contiguity`], [`scan_cost`], [`rescan`], [`finding`]: what the numbers say
-//! * [`unit`], [`errno`]: numbers as people read them
 
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
@@ -40,8 +39,8 @@ pub mod rescan;
 pub mod sample;
 pub mod scan_cost;
 pub mod series;
-pub mod text;
 pub mod slice;
+pub mod text;
 pub mod timeline;
 pub mod unit;
 pub mod window;

@@ -10,7 +10,7 @@ use probe_common::bucket::Scheme;
 use crate::canary::Pulse;
 use crate::contiguity::{ORDERS, order_of};
 use crate::histogram::Histogram;
-use crate::loss::Balance;
+use crate::loss::{Balance, Flow};
 use crate::sample::Instant;
 use crate::window::Window;
 
@@ -88,9 +88,8 @@ impl Slice {
     /// What a window looked like.
     pub fn of(window: &Window) -> Self {
         let counters = &window.counters;
-        let lost = |site: &str| {
-            counters.flow.get(site).map(|flow| flow.balance()).as_ref().map_or(0, Balance::lost_calls)
-        };
+        let lost =
+            |site: &str| counters.flow.get(site).map(Flow::balance).as_ref().map_or(0, Balance::lost_calls);
         let mut slice = Self {
             from: window.from,
             to: window.to,
@@ -146,7 +145,9 @@ mod tests {
 
     fn window(values: &[u64]) -> Window {
         let mut ok = Histogram::new(LATENCY);
-        values.iter().for_each(|&value| ok.record(value));
+        for &value in values {
+            ok.record(value);
+        }
         let calls = Calls { ok, failed: Histogram::new(LATENCY_FAILED), errors: [].into() };
         let counters = Counters { dispatch: [("IOAS_MAP".to_owned(), calls)].into(), ..Counters::default() };
         Window { from: Instant::default(), to: Instant { monotonic: 5, realtime: 5 }, counters }

@@ -9,7 +9,10 @@ use clap::{ArgMatches, Args, CommandFactory as _, FromArgMatches as _, Parser, S
 
 use crate::workload::quantity::parse_duration;
 
+mod dashboard;
 pub mod load;
+
+pub use dashboard::{DashboardArgs, ReplayArgs, TopArgs};
 
 /// Watch and measure `IOMMU_IOAS_NOIOMMU_GET_PA` and the iommufd ioctl dispatch.
 #[derive(Debug, Parser)]
@@ -38,6 +41,10 @@ impl Cli {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Watch both sites live: a dashboard in the terminal.
+    Top(TopArgs),
+    /// A recording in the same dashboard: seek, step, play.
+    Replay(ReplayArgs),
     /// Record both sites into a file or a stream.
     Record(RecordArgs),
     /// Sum a recording up.
@@ -94,7 +101,7 @@ pub struct RecordArgs {
 }
 
 /// What is counted on this machine, and how.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 #[allow(clippy::struct_excessive_bools, reason = "flags of a command line, each a choice of its own")]
 pub struct SourceArgs {
     /// How to attach; `auto` takes the first that works of fsession, fentry and kprobe

@@ -12,4 +12,5 @@ pub mod plot;
 pub mod recording;
 pub mod report;
 pub mod source;
+pub mod tui;
 pub mod workload;

@@ -6,18 +6,23 @@ use crate::cli::{Cli, Command};
 use crate::exit::Status;
 
 mod canary;
+mod dashboard;
 mod diff;
 mod doctor;
 mod export;
 mod input;
 mod load;
 mod record;
+mod replay;
 mod report;
 mod source;
+mod top;
 
 /// Run the chosen mode.
 pub fn run(cli: Cli) -> anyhow::Result<Status> {
     match cli.command {
+        Command::Top(args) => top::run(&args),
+        Command::Replay(args) => replay::run(&args),
         Command::Record(args) => record::run(&args),
         Command::Report(args) => report::run(&args),
         Command::Diff(args) => diff::run(&args),

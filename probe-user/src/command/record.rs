@@ -1,5 +1,6 @@
 //! `iovascope record`: the kernel's counters into a recording, until told to stop.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
@@ -25,7 +26,7 @@ use super::source::{self, Started};
 
 /// How long open calls may take to return when the recording ends. A scan of 256 GiB takes longer:
 /// it is then reported as in flight.
-const GRACE: Duration = Duration::from_secs(1);
+pub(super) const GRACE: Duration = Duration::from_secs(1);
 
 /// Time between two looks into the ring of single calls, which holds ten thousand.
 const POLL: Duration = Duration::from_millis(100);
@@ -53,7 +54,8 @@ async fn record(args: &RecordArgs, started: Started) -> anyhow::Result<Status> {
         tell_backend(&source, &declined);
     }
     let first = source.sample()?;
-    let header = Header { calibration, ..header(args, &source, declined, abi, first.at) };
+    let tags = args.tags.iter().cloned().collect();
+    let header = Header { calibration, tags, ..header(args.interval, &source, declined, abi, first.at) };
     let mut sink = Writer::begin(out, name.clone(), &header)?;
     let mut logs = source.logs()?;
     let mut child = spawn(&args.command)?;
@@ -214,8 +216,9 @@ fn create(path: &Path) -> anyhow::Result<(Box<dyn Write>, String)> {
     Ok((Box::new(file), path.display().to_string()))
 }
 
-fn header(
-    args: &RecordArgs,
+/// What is recorded, where, how; tags and calibration are the caller's.
+pub(super) fn header(
+    interval: Duration,
     source: &KernelSource,
     declined: Vec<Declined>,
     abi: Abi,
@@ -239,8 +242,8 @@ fn header(
             .map(|site| (site.name.to_owned(), site.symbol.to_owned()))
             .collect(),
         started,
-        interval: u64::try_from(args.interval.as_nanos()).unwrap_or(u64::MAX),
-        tags: args.tags.iter().cloned().collect(),
+        interval: u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX),
+        tags: BTreeMap::new(),
         host: host::facts(),
         requires: Vec::new(),
         calibration: None,

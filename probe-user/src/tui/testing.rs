@@ -1,0 +1,177 @@
+//! Recordings for tests: golden ones from the lab's real kernels, and made-up states.
+
+use std::io::Cursor as Bytes;
+
+use probe_common::bucket::LATENCY_FAILED;
+use probe_model::attribution::{Row, Who};
+use probe_model::call::{Call, What};
+use probe_model::canary::Canary;
+use probe_model::cost::ProgramCost;
+use probe_model::histogram::Histogram;
+use probe_model::origin::Header;
+use probe_model::sample::{Calls, Counters, Instant, Sample};
+use probe_model::timeline::Budget;
+
+use super::app::{Length, Setup, Units};
+use super::feed::{Ended, Feed};
+use super::theme::THEMES;
+use super::views;
+use crate::recording::{Event, Reader};
+
+/// What a source would tell.
+#[derive(Debug, Clone)]
+pub(crate) struct Recorded(Vec<Feed>);
+
+/// The usual app.
+pub(crate) fn setup(live: bool) -> Setup {
+    Setup {
+        name: "test.iova".to_owned(),
+        live,
+        length: Length::All,
+        units: Units::Auto,
+        theme: 0,
+        view: 0,
+        views: views::ALL.len(),
+        themes: THEMES.len(),
+        budget: Budget::USUAL,
+    }
+}
+
+impl Recorded {
+    pub(crate) fn feeds(&self) -> Vec<Feed> {
+        self.0.clone()
+    }
+
+    /// Real: the driver's usual jobs on Linux 7.3 in the lab.
+    pub(crate) fn mixed() -> Self {
+        Self::golden(include_bytes!("../../tests/golden/mixed.iova"))
+    }
+
+    /// Real: 64 threads on one mapping, by kretprobes, which lose the slow calls.
+    pub(crate) fn lossy() -> Self {
+        Self::golden(include_bytes!("../../tests/golden/lossy.iova"))
+    }
+
+    /// Real: nobody calls.
+    pub(crate) fn idle() -> Self {
+        Self::golden(include_bytes!("../../tests/golden/idle.iova"))
+    }
+
+    /// Nothing has come yet.
+    pub(crate) fn none() -> Self {
+        Self(Vec::new())
+    }
+
+    /// Made up: the source is there, its second sample is not.
+    pub(crate) fn first_second() -> Self {
+        Self(vec![Feed::Started(Box::new(Self::header()))])
+    }
+
+    /// Made up: it could not go on.
+    pub(crate) fn failed() -> Self {
+        let why = "cannot read /proc/self/fdinfo/9: permission denied \u{1b}[2J";
+        Self(vec![Feed::Failed(why.to_owned())])
+    }
+
+    /// Made up: the heartbeat was not seen for three seconds, and names are hostile.
+    pub(crate) fn dark() -> Self {
+        let mut feeds = vec![Feed::Started(Box::new(Self::header()))];
+        feeds.push(Feed::Sample(Box::new(Self::sample(1, 200, 0))));
+        feeds.push(Feed::Sample(Box::new(Self::sample(4, 300, 3_000_000_000))));
+        feeds.push(Feed::Calls((0..20).map(Self::call).collect()));
+        feeds.push(Feed::Output(b"\x1b]0;title\x07 progress \xff".to_vec()));
+        feeds.push(Feed::Ended(Ended { end: None, unclean: Some("no end".to_owned()) }));
+        Self(feeds)
+    }
+
+    pub(crate) fn header() -> Header {
+        Header {
+            kernel: "7.3.4 \u{1b}[31m".to_owned(),
+            machine: "x86_64".to_owned(),
+            abi: "made up".to_owned(),
+            backend: "fsession".to_owned(),
+            page_size: 4096,
+            cpus: 64,
+            sites: [("dispatch".to_owned(), "a".to_owned()), ("get_phys".to_owned(), "b".to_owned())].into(),
+            started: Instant { monotonic: 1_000_000_000, realtime: 1_700_000_000_000_000_000 },
+            ..Header::default()
+        }
+    }
+
+    fn sample(second: u64, calls: u64, dark: u64) -> Sample {
+        let mut ok = Histogram::new(probe_common::bucket::LATENCY);
+        for call in 0..calls {
+            ok.record(900 + 37 * call);
+        }
+        let calls_of = Calls { ok, failed: Histogram::new(LATENCY_FAILED), errors: [].into() };
+        let row = |pid: u32, comm: &[u8]| Row {
+            who: Some(Who { pid, comm: comm.to_vec(), ioas: Some(3) }),
+            site: "get_phys".to_owned(),
+            calls,
+            failed: 1,
+            nanos: calls * 2000,
+            pages: calls * 512,
+            bytes: calls << 21,
+        };
+        let unseen = if dark > 0 { [("get_phys".to_owned(), 3)].into() } else { [].into() };
+        Sample {
+            at: Instant {
+                monotonic: (1 + second) * 1_000_000_000,
+                realtime: (1_700_000_000 + second) * 1_000_000_000,
+            },
+            counters: Counters {
+                dispatch: [("IOAS_NOIOMMU_GET_PA".to_owned(), calls_of)].into(),
+                attribution: [
+                    (0, row(7, b"\x1b[2J\x1b[31mevil")),
+                    (1, row(8, "\u{202e}\u{65e5}\u{672c}".as_bytes())),
+                    (2, row(9, b"dpdk-lcore 3")),
+                    (3, Row { who: None, ..row(0, b"") }),
+                ]
+                .into(),
+                canary: Canary { sent: second, unseen, dark, failed: 0 },
+                programs: [("get_phys_both".to_owned(), ProgramCost { runs: calls, nanos: calls * 90 })]
+                    .into(),
+                ..Counters::default()
+            },
+        }
+    }
+
+    fn call(number: u64) -> Call {
+        let what = What::GetPhys {
+            iova: Some(number << 21),
+            cap: None,
+            run: Some(2 << 20),
+            pages: Some(512),
+            stop: Some("cap".to_owned()),
+        };
+        let at = 2_000_000_000 + number * 100_000_000;
+        let comm = b"\x1b[2Jx".to_vec();
+        Call {
+            at,
+            nanos: 5_000 + 777 * number,
+            pid: 7,
+            tid: 8,
+            cpu: 3,
+            comm,
+            errno: 0,
+            slow: number == 3,
+            what,
+        }
+    }
+
+    fn golden(bytes: &'static [u8]) -> Self {
+        let mut reader = Reader::begin(Bytes::new(bytes), "golden".to_owned()).unwrap();
+        let mut feeds = vec![Feed::Started(Box::new(reader.header().clone()))];
+        while let Some(event) = reader.next_event().unwrap() {
+            feeds.push(match event {
+                Event::Window(_) => Feed::Sample(Box::new(reader.sample().clone())),
+                Event::Calls(calls) => Feed::Calls(calls),
+                Event::Mark(mark) => Feed::Mark(mark),
+                Event::Anchor(_) => continue,
+            });
+        }
+        let unclean = reader.unclean().map(str::to_owned);
+        feeds.push(Feed::Ended(Ended { end: reader.end().cloned(), unclean }));
+        Self(feeds)
+    }
+}

@@ -1,0 +1,164 @@
+//! Loss & cost: what became of every call, by cause; whether the probes were alive; what they cost.
+
+use probe_model::canary::Pulse;
+use probe_model::loss::{Balance, Flow};
+use probe_model::unit;
+use ratatui::layout::Rect;
+
+use super::View;
+use crate::tui::app::{App, State};
+use crate::tui::canvas::{Canvas, FILL, columns, rows};
+use crate::tui::shown::Shown;
+use crate::tui::text;
+use crate::tui::tone::Tone;
+use crate::tui::widgets::facts::{self, Fact};
+
+pub(super) struct Loss;
+
+impl View for Loss {
+    fn name(&self) -> &'static str {
+        "Loss & cost"
+    }
+
+    fn draw(&self, app: &App, canvas: &mut Canvas<'_>, area: Rect) {
+        let Some(now) = &app.shown else { return };
+        if area.width < 70 || area.height < 16 {
+            let mut lines = Vec::new();
+            for (site, (flow, balance)) in &now.balances {
+                lines.push(Fact::toned(site.clone(), "", Tone::Head));
+                lines.extend(identity(*flow, balance));
+            }
+            lines.extend(pulse(now));
+            facts::draw(canvas, area, 11, &lines);
+            return;
+        }
+        let [above, below] = rows(area, [FILL, (area.height / 2).clamp(8, 14)]);
+        let [left, right] = columns(above, [FILL, FILL]);
+        for (area, (site, (flow, balance))) in [left, right].into_iter().zip(&now.balances) {
+            let verdict = if balance.is_complete() { "✓ complete" } else { "✗ not complete" };
+            let tone = if site == "get_phys" { Tone::Scan } else { Tone::Dispatch };
+            let inner = canvas.panel(area, &format!("{site}  {verdict}"), tone);
+            facts::draw(canvas, inner, 12, &identity(*flow, balance));
+        }
+        let [left, right] = columns(below, [FILL, FILL]);
+        let inner = canvas.panel(left, "probes", Tone::Head);
+        facts::draw(canvas, inner, 12, &probes(app, now));
+        let inner = canvas.panel(right, "own cost", Tone::Head);
+        cost(now, canvas, inner);
+    }
+}
+
+fn identity(flow: Flow, balance: &Balance) -> Vec<Fact> {
+    let mut lines = vec![
+        Fact::toned("began", unit::count(balance.calls), Tone::Head),
+        Fact::new("= measured", unit::count(balance.measured)),
+    ];
+    for &(cause, count) in &balance.lost {
+        lines.push(Fact::toned("+ lost", format!("{}  {}", unit::count(count), cause.describe()), Tone::Bad));
+    }
+    if balance.lost.is_empty() {
+        lines.push(Fact::toned("+ lost", "0", Tone::Good));
+    }
+    lines.push(Fact::new("+ in flight", unit::count(balance.in_flight)));
+    if balance.unexplained != 0 {
+        let text = format!("{}  please report this", balance.unexplained);
+        lines.push(Fact::toned("unexplained", text, Tone::Bad));
+    }
+    if balance.unmatched > 0 {
+        let text =
+            format!("{}  returns of calls begun before, or lost above", unit::count(balance.unmatched));
+        lines.push(Fact::toned("unmatched", text, Tone::Dim));
+    }
+    if balance.is_biased() {
+        lines.push(Fact::toned("biased", "slow calls are the lost ones: percentiles too low", Tone::Bad));
+    }
+    if flow.canary > 0 {
+        lines.push(Fact::toned(
+            "heartbeats",
+            format!("{}  in none of the above", unit::count(flow.canary)),
+            Tone::Dim,
+        ));
+    }
+    lines
+}
+
+fn pulse(now: &Shown) -> Vec<Fact> {
+    let canary = &now.window.counters.canary;
+    let mut lines = vec![match canary.pulse() {
+        Pulse::Alive => {
+            Fact::toned("alive", format!("{} of {} heartbeats seen", canary.sent, canary.sent), Tone::Good)
+        }
+        Pulse::Unknown => Fact::toned("alive", "not asked: no heartbeat in this window", Tone::Dim),
+        Pulse::Dark => Fact::toned(
+            "DARK",
+            format!("for {}: a count of 0 means nothing", unit::nanos(canary.dark)),
+            Tone::Bad,
+        ),
+    }];
+    for (site, unseen) in &canary.unseen {
+        lines.push(Fact::toned(
+            text::cells(site.as_bytes()),
+            format!("{unseen} of {} heartbeats NOT seen", canary.sent),
+            Tone::Bad,
+        ));
+    }
+    if canary.failed > 0 {
+        lines.push(Fact::toned("not sent", format!("{}: is the module gone?", canary.failed), Tone::Bad));
+    }
+    lines
+}
+
+fn probes(app: &App, now: &Shown) -> Vec<Fact> {
+    let mut lines = pulse(now);
+    if let Some(header) = &app.header {
+        lines.push(Fact::new("backend", text::cells(header.backend.as_bytes())));
+        for declined in &header.declined {
+            let why = declined.why.lines().next().unwrap_or_default();
+            let why = text::cells(format!("not {}: {why}", declined.backend).as_bytes());
+            lines.push(Fact::toned("", why, Tone::Dim));
+        }
+        lines.push(Fact::new(
+            "kernel",
+            text::cells(format!("{} {}", header.kernel, header.machine).as_bytes()),
+        ));
+        lines.push(Fact::new("GET_PA", text::cells(header.abi.as_bytes())));
+        lines.push(Fact::new("CPUs", header.cpus.to_string()));
+    }
+    if let State::Ended(ended) = &app.state {
+        if let Some(why) = &ended.unclean {
+            lines.push(Fact::toned("unclean", text::cells(why.as_bytes()), Tone::Warn));
+        }
+        if let Some(end) = &ended.end {
+            lines.push(Fact::new("ended", format!("{:?}", end.reason).to_lowercase()));
+            if end.doubt > 0 {
+                lines.push(Fact::toned("doubt", format!("losses may be off by {}", end.doubt), Tone::Warn));
+            }
+        }
+    }
+    if app.timeline.dropped() > 0 {
+        let text =
+            format!("{} samples, {} left out: totals are whole", app.timeline.len(), app.timeline.dropped());
+        lines.push(Fact::toned("kept", text, Tone::Dim));
+    }
+    lines
+}
+
+fn cost(now: &Shown, canvas: &mut Canvas<'_>, area: Rect) {
+    let programs = &now.window.counters.programs;
+    if programs.is_empty() {
+        let text = "Not measured in this recording: --self-cost turns the kernel's BPF statistics on, which \
+                    cost something themselves. docs/overhead.md has the probes' instructions by workload.";
+        facts::wrapped(canvas, area, text, Tone::Dim);
+        return;
+    }
+    let mut lines = Vec::new();
+    for (name, cost) in programs {
+        let each = cost.nanos.checked_div(cost.runs).map_or_else(|| "-".to_owned(), unit::nanos);
+        let text = format!("{each} a run, {} runs", unit::count(cost.runs));
+        lines.push(Fact::new(text::cells(name.as_bytes()), text));
+    }
+    let all: u64 = programs.values().map(|cost| cost.nanos).sum();
+    let share = all as f64 / now.window.duration().as_nanos().max(1) as f64;
+    lines.push(Fact::toned("in all", format!("{:.3} % of one CPU", 100.0 * share), Tone::Head));
+    facts::draw(canvas, area, 18, &lines);
+}
