@@ -30,6 +30,15 @@ impl Cli {
         parsed.with(&matches)
     }
 
+    /// The arguments of `iovascope load JOB`.
+    pub fn load_of(job: &str) -> Result<load::LoadArgs, clap::Error> {
+        let matches = Self::command().try_get_matches_from(["iovascope", "load", "--", job])?;
+        match Self::from_arg_matches(&matches)?.with(&matches).command {
+            Command::Load(args) => Ok(*args),
+            _ => Err(clap::Error::new(clap::error::ErrorKind::InvalidSubcommand)),
+        }
+    }
+
     /// Add what the parsed values do not tell: which of them the user gave.
     fn with(mut self, matches: &ArgMatches) -> Self {
         if let (Command::Load(args), Some((_, matches))) = (&mut self.command, matches.subcommand()) {

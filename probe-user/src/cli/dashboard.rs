@@ -75,6 +75,9 @@ pub struct TopArgs {
     pub source: SourceArgs,
     #[command(flatten)]
     pub dashboard: DashboardArgs,
+    /// Drive GET_PA beside the dashboard: a ready job by its name, or a job file (see `load --list-jobs`)
+    #[arg(long, value_name = "JOB", env = "IOVASCOPE_TOP_LOAD", conflicts_with = "command")]
+    pub load: Option<String>,
     /// Command to run beside the dashboard; its output is shown in the view Driver
     #[arg(last = true, value_name = "CMD")]
     pub command: Vec<String>,

@@ -12,6 +12,7 @@ use std::sync::atomic::AtomicBool;
 use anyhow::Context as _;
 use signal_hook::consts::signal;
 
+use crate::cli::Cli;
 use crate::cli::load::{JobArgs, LoadArgs};
 use crate::exit::{CannotRun, Status, Usage};
 use crate::workload::bind::{self, BindError};
@@ -68,6 +69,12 @@ pub(super) fn run(args: &LoadArgs) -> anyhow::Result<Status> {
             })
         }
     }
+}
+
+/// The plan of a ready job or a job file.
+pub(super) fn plan_of(job: &str) -> anyhow::Result<Plan> {
+    let args = Cli::load_of(job).map_err(|error| Usage(error.to_string()))?;
+    plan(&args, &jobs(&args)?)
 }
 
 fn drive(args: &LoadArgs, plan: &Plan, stop: &AtomicBool) -> Result<Report, WorkloadError> {

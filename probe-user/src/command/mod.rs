@@ -5,6 +5,7 @@ use std::io::Write as _;
 use crate::cli::{Cli, Command};
 use crate::exit::Status;
 
+mod beside;
 mod canary;
 mod dashboard;
 mod diff;

@@ -3,8 +3,6 @@
 //! The source has a thread of its own and shares nothing: a slow terminal merges samples, which are
 //! cumulative, and never holds the counting up.
 
-use std::io::{BufRead as _, BufReader, Read};
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, channel, sync_channel};
@@ -23,10 +21,7 @@ use crate::tui::feed::Feed;
 use crate::tui::run::Feeder;
 
 use super::source::{self, Started};
-use super::{dashboard, record};
-
-/// A longer line of output is cut.
-const LONGEST_LINE: u64 = 4096;
+use super::{beside, dashboard, record};
 
 pub(super) fn run(args: &TopArgs) -> anyhow::Result<Status> {
     let chosen = dashboard::choose(&args.dashboard, Length::TenSeconds)?;
@@ -38,20 +33,28 @@ pub(super) fn run(args: &TopArgs) -> anyhow::Result<Status> {
         let usage = "--include-iova is about single calls; give --calls-every or --slower too";
         return Err(Usage(usage.to_owned()).into());
     }
+    let plan = args.load.as_deref().map(super::load::plan_of).transpose()?;
+    if plan.as_ref().is_some_and(|plan| plan.bind.is_some()) {
+        return Err(
+            Usage("a job beside the dashboard drives a device that is bound already".to_owned()).into()
+        );
+    }
     tui::run::require_terminal()?;
     let stop = Arc::new(AtomicBool::new(false));
     let (counting, begin) = count(args, &stop)?;
     let mut beside = None;
-    let name = args
-        .command
-        .first()
-        .map_or_else(|| "this machine".to_owned(), |program| format!("this machine beside {program}"));
+    let other = args.load.as_ref().or(args.command.first());
+    let name =
+        other.map_or_else(|| "this machine".to_owned(), |other| format!("this machine beside {other}"));
     let ended = tui::run(
         chosen.setup(name, true),
         |feeder| {
             // The source waits for it; it is there as long as its thread.
             let _ = begin.send(feeder.clone());
-            beside = Beside::start(&args.command, &feeder);
+            beside = match plan {
+                Some(plan) => beside::drive(plan, &feeder),
+                None => beside::start(&args.command, &feeder),
+            };
         },
         dashboard::export,
     );
@@ -139,84 +142,4 @@ fn read(source: &mut KernelSource, wants_calls: bool, feeder: &Feeder) -> Result
         }
     }
     Ok(())
-}
-
-/// A command beside the dashboard; it ends with it.
-struct Beside(Child);
-
-impl Beside {
-    fn start(command: &[String], feeder: &Feeder) -> Option<Self> {
-        let (program, arguments) = command.split_first()?;
-        let mut command = Command::new(program);
-        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = match command.spawn() {
-            Ok(child) => child,
-            Err(error) => {
-                feeder.send(Feed::CommandEnded(format!("cannot start {program}: {error}")));
-                return None;
-            }
-        };
-        let outputs: [Option<Box<dyn Read + Send>>; 2] = [
-            child.stdout.take().map(|out| Box::new(out) as Box<dyn Read + Send>),
-            child.stderr.take().map(|err| Box::new(err) as Box<dyn Read + Send>),
-        ];
-        for output in outputs.into_iter().flatten() {
-            let feeder = feeder.clone();
-            thread::spawn(move || lines(output, &feeder));
-        }
-        let (pid, feeder) = (child.id(), feeder.clone());
-        thread::spawn(move || tell_end(pid, &feeder));
-        Some(Self(child))
-    }
-}
-
-impl Drop for Beside {
-    fn drop(&mut self) {
-        if matches!(self.0.try_wait(), Ok(Some(_))) {
-            return;
-        }
-        // Asked first: `load` then takes its mappings down.
-        if let Some(pid) = rustix::process::Pid::from_raw(i32::try_from(self.0.id()).unwrap_or(0)) {
-            let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
-        }
-        let patience = Instant::now() + Duration::from_secs(1);
-        while Instant::now() < patience {
-            if matches!(self.0.try_wait(), Ok(Some(_))) {
-                return;
-            }
-            thread::sleep(Duration::from_millis(20));
-        }
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-fn lines(output: Box<dyn Read + Send>, feeder: &Feeder) {
-    let mut output = BufReader::new(output);
-    loop {
-        let mut line = Vec::new();
-        match (&mut output).take(LONGEST_LINE).read_until(b'\n', &mut line) {
-            Ok(0) | Err(_) => return,
-            Ok(_) => {}
-        }
-        if line.last() == Some(&b'\n') {
-            line.pop();
-        }
-        // Output beyond what can be shown is not worth waiting for.
-        drop(feeder.offer(Feed::Output(line)));
-    }
-}
-
-/// Wait for the end without taking the status, which is its owner's.
-fn tell_end(pid: u32, feeder: &Feeder) {
-    use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
-    let Some(pid) = Pid::from_raw(i32::try_from(pid).unwrap_or(0)) else { return };
-    let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
-    let Ok(Some(status)) = waitid(WaitId::Pid(pid), options) else { return };
-    let how = match (status.exit_status(), status.terminating_signal()) {
-        (Some(code), _) => format!("exit status {code}"),
-        (None, Some(signal)) => format!("signal {signal}"),
-        (None, None) => "in an unknown way".to_owned(),
-    };
-    feeder.send(Feed::CommandEnded(how));
 }

@@ -40,10 +40,8 @@ pub struct Ended {
 /// What a workload says of itself while it runs. Rates in calls a second.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Driver {
-    /// The phase or job, for people.
+    /// The stage and its jobs, for people.
     pub phase: String,
-    /// Threads that drive.
-    pub threads: u64,
     /// The rate asked for; `None` of a closed loop.
     pub intended: Option<f64>,
     /// The rate achieved.
@@ -56,6 +54,8 @@ pub struct Driver {
     pub service: Option<Histogram>,
     /// From the intended start to the return, ns: what a client waits.
     pub response: Option<Histogram>,
+    /// How late the latest call began, ns; 0 in a closed loop.
+    pub behind: u64,
     /// How much of it is done, 0 to 1, where that is known.
     pub done: Option<f64>,
 }

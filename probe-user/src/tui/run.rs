@@ -190,7 +190,7 @@ impl Running {
             Input::Signal(SIGCONT) => {
                 // Stopped by a signal that nobody can catch, the shell has had the terminal.
                 terminal::take(self.mouse)?;
-                screen.clear()?;
+                redraw(screen)?;
                 return Ok(None);
             }
             Input::Signal(SIGWINCH) => return Ok(None),
@@ -230,7 +230,7 @@ impl Running {
         terminal::restore();
         signal_hook::low_level::emulate_default_handler(SIGTSTP)?;
         terminal::take(self.mouse)?;
-        screen.clear()
+        redraw(screen)
     }
 
     fn export(&mut self, export: &mut impl FnMut(&Exported<'_>) -> Result<String, String>) {
@@ -270,6 +270,13 @@ impl Running {
             }
         })
     }
+}
+
+/// Forget what is on the screen. Not by `Terminal::clear`, which asks the terminal where its cursor is: the
+/// answer would come among the keys.
+fn redraw(screen: &mut Screen) -> io::Result<()> {
+    let size = screen.size()?;
+    screen.resize(Rect::new(0, 0, size.width, size.height))
 }
 
 /// A key as the app knows keys.

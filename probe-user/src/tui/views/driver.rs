@@ -24,8 +24,8 @@ impl View for Driver {
     fn draw(&self, app: &App, canvas: &mut Canvas<'_>, area: Rect) {
         if app.driver.is_none() && app.output.is_empty() && app.command_ended.is_none() {
             let text = "No workload runs beside this dashboard. Start one with it: \
-                        `iovascope top -- iovascope load --duration 30s`, or any command of yours; \
-                        its output is shown here.";
+                        `iovascope top --load contention`, or any command of yours as \
+                        `iovascope top -- COMMAND`; its output is shown here.";
             facts::wrapped(canvas, area, text, Tone::Dim);
             return;
         }
@@ -60,8 +60,7 @@ fn figures(app: &App) -> Vec<Fact> {
     let intended =
         driver.intended.map_or_else(|| "as fast as answers come".to_owned(), |rps| rate(Some(rps)));
     let mut facts = vec![
-        Fact::new("phase", crate::tui::text::cells(driver.phase.as_bytes())),
-        Fact::new("threads", unit::count(driver.threads)),
+        Fact::new("job", crate::tui::text::cells(driver.phase.as_bytes())),
         Fact::new("intended", intended),
         Fact::toned("achieved", rate(Some(driver.achieved)), if behind { Tone::Warn } else { Tone::Good }),
         Fact::new("calls", unit::count(driver.calls)),
@@ -71,6 +70,13 @@ fn figures(app: &App) -> Vec<Fact> {
             if driver.failed > 0 { Tone::Warn } else { Tone::Dim },
         ),
     ];
+    if driver.behind > 0 {
+        facts.push(Fact::toned(
+            "behind",
+            format!("by up to {}", shown(app, Some(driver.behind))),
+            Tone::Warn,
+        ));
+    }
     facts.extend(driver.service.as_ref().map(|service| Fact::new("service", times(service))));
     facts.extend(driver.response.as_ref().map(|response| Fact::new("response", times(response))));
     facts
