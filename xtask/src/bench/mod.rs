@@ -1,5 +1,6 @@
 //! `cargo xtask bench`: measurements whose results are kept in `docs/`.
 
+mod completeness;
 mod overhead;
 
 use std::process::ExitCode;
@@ -9,7 +10,7 @@ use clap::{Args, Subcommand};
 
 use crate::Chore;
 
-/// Measure: what the probes cost.
+/// Measure: what the probes cost, and what tools miss.
 #[derive(Args)]
 pub(crate) struct Bench {
     #[command(subcommand)]
@@ -19,12 +20,14 @@ pub(crate) struct Bench {
 #[derive(Subcommand)]
 enum What {
     Overhead(overhead::Overhead),
+    Completeness(completeness::Completeness),
 }
 
 impl Chore for Bench {
     fn run(self) -> Result<ExitCode> {
         match self.what {
             What::Overhead(overhead) => overhead.run(),
+            What::Completeness(completeness) => completeness.run(),
         }
     }
 }

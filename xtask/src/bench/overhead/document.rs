@@ -106,7 +106,7 @@ impl Facts {
 }
 
 /// The tree's commit now, where git knows it.
-pub(super) fn commit() -> String {
+pub(in crate::bench) fn commit() -> String {
     let git = |arguments: &[&str]| {
         tool::output(Command::new("git").args(arguments).current_dir(workspace::root())).ok()
     };

@@ -22,7 +22,9 @@ use clap::Args;
 
 use self::arm::{Arm, LOOPS};
 use self::document::Facts;
+pub(super) use self::document::commit;
 use self::guest::{Boot, Kit, Reading};
+pub(super) use self::table::markdown;
 use self::table::{Results, Row, Series};
 use crate::cache::Cache;
 use crate::debian::Mirror;
@@ -65,7 +67,7 @@ impl Overhead {
         let _lock = Cache::open()?.lock(&format!("bench-{name}"))?;
         let folder = empty(&workspace::root().join("out/bench").join(name))?;
         // Before building: the tree may move on while guests run.
-        let commit = document::commit();
+        let commit = commit();
         let kit = self.kit(&folder)?;
         let (arms, missing) = arm::choose(&self.arms, &kit.binary)?;
         for arm in &missing {
@@ -138,7 +140,7 @@ fn gather(arms: &[&'static Arm], readings: &[Reading], loops: usize) -> Results 
 }
 
 /// The folder of the last run gives way to this one's.
-fn empty(folder: &Path) -> Result<PathBuf> {
+pub(super) fn empty(folder: &Path) -> Result<PathBuf> {
     match fs::remove_dir_all(folder) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => fs::create_dir_all(folder),

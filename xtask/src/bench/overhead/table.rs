@@ -154,7 +154,7 @@ fn plus(value: f64) -> String {
 }
 
 /// A table that also reads well as text: the first column left, the others right.
-pub(super) fn markdown(rows: &[Vec<String>]) -> String {
+pub(in crate::bench) fn markdown(rows: &[Vec<String>]) -> String {
     let columns = rows.first().map_or(0, Vec::len);
     let width = |column: usize| {
         rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)

@@ -1,0 +1,66 @@
+//! Who watches, as data.
+
+/// One tool that watches the same calls.
+#[derive(Debug)]
+pub(super) struct Arm {
+    pub(super) name: &'static str,
+    /// For the reader of the table.
+    pub(super) what: &'static str,
+    pub(super) tool: Tool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Tool {
+    /// `iovascope record --backend …`.
+    Ours(&'static str),
+    /// A bpftrace script of `lab/bench/`.
+    Bpftrace(&'static str),
+}
+
+/// Every arm, in the order of the table. A new one is a row here.
+pub(super) const ARMS: [Arm; 6] = [
+    Arm { name: "iovascope, fsession", what: "`record --backend fsession`", tool: Tool::Ours("fsession") },
+    Arm { name: "iovascope, fentry", what: "`record --backend fentry`", tool: Tool::Ours("fentry") },
+    Arm { name: "iovascope, kprobe", what: "`record --backend kprobe`", tool: Tool::Ours("kprobe") },
+    Arm {
+        name: "bpftrace, fentry + fexit",
+        what: "latency histogram, `lab/bench/seen-fentry.bt`",
+        tool: Tool::Bpftrace("seen-fentry.bt"),
+    },
+    Arm {
+        name: "bpftrace, kprobe + kretprobe",
+        what: "latency histogram, `lab/bench/seen-kprobe.bt`",
+        tool: Tool::Bpftrace("seen-kprobe.bt"),
+    },
+    Arm {
+        name: "bpftrace, counts only",
+        what: "entries and returns counted, `lab/bench/seen-counts.bt`",
+        tool: Tool::Bpftrace("seen-counts.bt"),
+    },
+];
+
+impl Tool {
+    /// The words after `contention.sh`.
+    pub(super) fn words(self) -> [&'static str; 2] {
+        match self {
+            Self::Ours(backend) => ["iovascope", backend],
+            Self::Bpftrace(script) => ["bpftrace", script],
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::workspace;
+
+    #[test]
+    fn scripts_exist() {
+        for arm in &ARMS {
+            if let Tool::Bpftrace(script) = arm.tool {
+                assert!(workspace::root().join("lab/bench").join(script).is_file(), "{script}");
+                assert!(arm.what.contains(script), "{script}");
+            }
+        }
+    }
+}
