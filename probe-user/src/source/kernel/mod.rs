@@ -141,9 +141,11 @@ pub struct KernelSource {
     ring: Option<Ring>,
     reader: read::Reader,
     watch: Option<Watch>,
-    /// The kernel's miss counters when counting began, and whether they moved while it began.
+    /// The kernel's miss counters when counting began, and how far they moved in the first interval:
+    /// calls that had begun before may return in it.
     baseline: Vec<Misses>,
-    start_doubt: u64,
+    start_doubt: Option<u64>,
+    samples: u64,
     /// Keeps the kernel's statistics on while it is open.
     statistics: Option<OwnedFd>,
 }
@@ -181,7 +183,6 @@ impl KernelSource {
             Backend::Fentry | Backend::Kprobe => probes.misses()?,
         };
         reader.arm(true);
-        let start_doubt = distance(&baseline, &probes.misses()?);
         let backend = config.backend;
         Ok(Self {
             backend,
@@ -192,7 +193,8 @@ impl KernelSource {
             reader,
             watch: None,
             baseline,
-            start_doubt,
+            start_doubt: None,
+            samples: 0,
             statistics,
         })
     }
@@ -227,6 +229,11 @@ impl KernelSource {
     pub fn sample(&mut self) -> Result<Sample, SourceError> {
         self.beat()?;
         let misses = self.probes.misses()?;
+        // The first is taken at once.
+        self.samples += 1;
+        if self.samples == 2 {
+            self.start_doubt = Some(distance(&self.baseline, &misses));
+        }
         self.read(&misses, Depth::Changed)
     }
 
@@ -242,12 +249,22 @@ impl KernelSource {
         self.reader.arm(false);
         let last = self.probes.misses()?;
         self.reader.drain(grace);
+        // While the kernel takes a session's program off, it runs it at returns alone for a while: calls
+        // look then as if their entry had been missed. So both counts that tell are read before; a call is
+        // missed before it is unseen, so the misses last.
+        let settled = self.reader.flows(&Missed { now: &[], baseline: &[], locks: 0 });
+        let misses = self.probes.misses()?;
         let run_times = self.run_times()?;
         self.statistics = None;
-        let last = self.probes.detach(last)?;
-        let doubt = distance(&before, &last);
+        let mut last = self.probes.detach(last)?;
+        last.iter_mut().zip(misses).for_each(|(last, settled)| last.either = settled.either);
+        let start_doubt = self.start_doubt.unwrap_or_else(|| distance(&self.baseline, &before));
+        let doubt = start_doubt + distance(&before, &last);
         let calls = self.calls();
         let mut sample = self.read(&last, Depth::Whole)?;
+        for (site, flow) in &mut sample.counters.flow {
+            flow.unseen = settled.get(site).map_or(flow.unseen, |settled| settled.unseen);
+        }
         sample.counters.programs = run_times;
         let open_calls = match self.backend {
             Backend::Fsession => Vec::new(),
@@ -256,7 +273,7 @@ impl KernelSource {
                 .map(|site| Ok((site, self.programs.open_calls(site)?)))
                 .collect::<Result<_, SourceError>>()?,
         };
-        Ok(Final { sample, calls, open_calls, doubt: doubt + self.start_doubt })
+        Ok(Final { sample, calls, open_calls, doubt })
     }
 
     fn beat(&mut self) -> Result<(), SourceError> {

@@ -139,7 +139,7 @@ impl Reader {
     }
 
     /// Fates that are counted at the sites; `exited` is not among them.
-    fn flows(&self, missed: &Missed<'_>) -> BTreeMap<String, Flow> {
+    pub(super) fn flows(&self, missed: &Missed<'_>) -> BTreeMap<String, Flow> {
         let mut flows = BTreeMap::new();
         for (place, site) in SITES.iter().enumerate() {
             let now = missed.now.get(place).copied().unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Dying at any time under load: nothing stays.
+//! Attaching and detaching under load, and dying in the middle of it: the counts are exact and nothing stays.
 //!
 //! The short forms run always, the long ones by `cargo xtask test long`.
 
@@ -11,6 +11,7 @@ use iovascope::workload::memory::Memory;
 
 use crate::driver::{Buffer, Caller, SetAtEnd};
 use crate::guest::{self, begun};
+use crate::judge;
 
 const BACKENDS: [&str; 3] = ["fsession", "fentry", "kprobe"];
 /// Of the load.
@@ -19,12 +20,22 @@ const THREADS: u64 = 2;
 const SEED: u64 = 0x10a5_c09e;
 
 #[test]
+fn recorders_come_and_go_under_load() {
+    come_and_go(6);
+}
+
+#[test]
 fn recorders_killed_at_any_time_leave_nothing() {
-    killed(9);
+    killed(6);
 }
 
 /// `cargo xtask test long`.
 mod long {
+    #[test]
+    fn a_thousand_recorders_come_and_go_under_load() {
+        super::come_and_go(1000);
+    }
+
     #[test]
     fn three_hundred_recorders_killed_at_any_time_leave_nothing() {
         super::killed(300);
@@ -51,6 +62,24 @@ fn under_load(work: impl FnOnce(&AtomicU64)) {
         work(&calls);
     });
     buffer.close();
+}
+
+fn come_and_go(times: usize) {
+    under_load(|_| {
+        for (time, backend) in (0..times).zip(BACKENDS.iter().cycle()) {
+            let path = guest::file("come-and-go.iova");
+            let mut record = guest::iovascope(&["record", "-q", "-d", "1ms", "--backend", backend, "-o"]);
+            guest::succeed(record.arg(&path));
+            let report = guest::report(&path);
+            fs::remove_file(&path).unwrap();
+            for site in judge::BOTH {
+                judge::balanced_under_load(&report, site, THREADS);
+            }
+            let calls = report["balance"]["get_phys"]["calls"].as_u64().unwrap();
+            assert!(calls > 0, "time {time}, {backend}: no call in the millisecond");
+        }
+        guest::nothing_left();
+    });
 }
 
 /// Kill recorders after so many calls of the load as chance decides: before, while and after they attach.
