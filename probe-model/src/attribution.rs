@@ -51,9 +51,9 @@ impl Row {
         *self = self.zip(next, u64::wrapping_add);
     }
 
-    /// Nothing was counted.
+    /// Nothing was counted: no call, nor what the window before lacks of one.
     pub fn is_empty(&self) -> bool {
-        self.calls == 0
+        [self.calls, self.failed, self.nanos, self.pages, self.bytes] == [0; 5]
     }
 
     fn zip(&self, other: &Self, combine: fn(u64, u64) -> u64) -> Self {

@@ -100,6 +100,12 @@ impl Histogram {
         self.count == 0
     }
 
+    /// No difference: nothing to append. The parts of a histogram are read one after the other while values
+    /// come, so a window may hold a sum, or an extreme, whose count is in the window before.
+    pub(crate) fn is_still(&self) -> bool {
+        self.count == 0 && self.sum == 0 && self.min.is_none() && self.max.is_none()
+    }
+
     /// Relative width of a bucket: a percentile's bounds lie at most this share from the true value.
     pub fn relative_error(&self) -> f64 {
         1.0 / f64::from(1u32 << self.g)

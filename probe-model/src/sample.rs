@@ -135,6 +135,19 @@ impl Scans {
     }
 }
 
+impl Calls {
+    fn is_still(&self) -> bool {
+        self.ok.is_still() && self.failed.is_still() && self.errors.is_empty()
+    }
+}
+
+impl Scans {
+    fn is_still(&self) -> bool {
+        let none = self.ok.is_empty() && self.runs.is_empty() && self.errors.is_empty();
+        none && self.failed.is_still() && self.pages == 0
+    }
+}
+
 impl Counters {
     /// What was counted since `older`, a state of the same counters before.
     #[must_use]
@@ -146,7 +159,7 @@ impl Counters {
                 Some(before) => (name.clone(), calls.since(before)),
                 None => (name.clone(), calls.clone()),
             })
-            .filter(|(_, calls)| calls.count() > 0)
+            .filter(|(_, calls)| !calls.is_still())
             .collect();
         let get_phys = match (&self.get_phys, &older.get_phys) {
             (Some(scans), Some(before)) => Some(scans.since(before)),
@@ -161,7 +174,7 @@ impl Counters {
             .collect();
         Self {
             dispatch,
-            get_phys: get_phys.filter(|scans| scans.count() > 0),
+            get_phys: get_phys.filter(|scans| !scans.is_still()),
             flow,
             attribution: rows_since(&self.attribution, &older.attribution),
             canary: self.canary.since(&older.canary),
@@ -239,7 +252,7 @@ pub(crate) fn histograms_since<K: Ord + Clone>(
             Some(before) => (key.clone(), histogram.since(before)),
             None => (key.clone(), histogram.clone()),
         })
-        .filter(|(_, histogram)| !histogram.is_empty())
+        .filter(|(_, histogram)| !histogram.is_still())
         .collect()
 }
 
@@ -288,6 +301,36 @@ mod tests {
             *calls.errors.entry(errno).or_default() += 1;
         }
         calls
+    }
+
+    #[test]
+    fn what_is_read_a_window_late_is_not_lost() {
+        let scans = |pages, ok: &[u64]| Scans {
+            ok: [(
+                0,
+                ok.iter().fold(Histogram::new(LATENCY), |mut all, &ns| {
+                    all.record(ns);
+                    all
+                }),
+            )]
+            .into(),
+            failed: Histogram::new(LATENCY_FAILED),
+            errors: BTreeMap::new(),
+            pages,
+            runs: BTreeMap::new(),
+        };
+        let counters = |get_phys| Counters { get_phys: Some(get_phys), ..Counters::default() };
+        // The second call was counted, and its pages, its sum and that it is the longest not yet read.
+        let mut torn = scans(1, &[5, 900]);
+        let all = torn.ok.get_mut(&0).unwrap();
+        (all.sum, all.max) = (5, Some(5));
+        let (torn, whole) = (counters(torn), counters(scans(2, &[5, 900])));
+        let late = whole.since(&torn);
+        assert_eq!(late.get_phys.as_ref().map(Scans::count), Some(0));
+        let mut sum = torn;
+        sum.append(&late);
+        assert_eq!(sum, whole);
+        assert_eq!(whole.since(&whole).get_phys, None);
     }
 
     #[test]

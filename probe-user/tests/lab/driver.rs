@@ -1,10 +1,12 @@
 //! GET_PA out of this process's own threads: for what `iovascope load` cannot be told to do.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use iovascope::workload::iommufd::{Answer, Iommufd, Query};
-use iovascope::workload::memory::{MemInfo, Memory};
+use iovascope::workload::memory::{self, MemInfo, Memory};
+use iovascope::workload::pagemap::{self, Frames};
 use iovascope::workload::quantity::{Bytes, Iova, PageSize};
 use iovascope::workload::session::{HugePages, Session, Target};
 use rustix::io::Errno;
@@ -16,6 +18,7 @@ const START: Iova = Iova(1 << 32);
 pub(crate) struct Buffer {
     session: Session,
     target: Target,
+    memory: Arc<memory::Buffer>,
 }
 
 /// What threads need of a buffer to ask about it.
@@ -29,16 +32,21 @@ impl Buffer {
     pub(crate) fn of(memory: Memory, bytes: u64) -> Self {
         let info = MemInfo::read(Path::new("/")).unwrap();
         let buffer = memory.build(Bytes(bytes), &info, PageSize::of_system(), 0);
-        let buffer = buffer.unwrap_or_else(|error| panic!("{memory:?}: {error}")).into();
+        let memory = Arc::new(buffer.unwrap_or_else(|error| panic!("{}: {error}", memory.name())));
         let iommufd = Iommufd::open(Path::new("/dev/iommu")).unwrap();
         let mut session = Session::open(iommufd, Path::new(DEVICE)).unwrap();
         let ioas = session.shared(1, HugePages::On).unwrap()[0];
-        let target = session.map(ioas, START, &buffer, Bytes(bytes)).unwrap();
-        Self { session, target }
+        let target = session.map(ioas, START, &memory, Bytes(bytes)).unwrap();
+        Self { session, target, memory }
     }
 
     pub(crate) fn caller(&self) -> Caller<'_> {
         Caller { iommufd: &self.session.iommufd, target: self.target }
+    }
+
+    /// Where its pages are, by the kernel's page tables.
+    pub(crate) fn frames(&self) -> Frames {
+        pagemap::read(&self.memory.region, PageSize::of_system()).unwrap()
     }
 
     pub(crate) fn close(self) {
@@ -47,6 +55,10 @@ impl Buffer {
 }
 
 impl Caller<'_> {
+    pub(crate) fn bytes(&self) -> u64 {
+        self.target.size.0
+    }
+
     /// One GET_PA, `offset` bytes into the buffer.
     pub(crate) fn ask(&self, offset: u64, length: u64) -> Result<Answer, Errno> {
         let iova = Iova(START.0 + offset);

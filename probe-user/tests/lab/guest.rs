@@ -142,11 +142,16 @@ impl Running {
     }
 
     /// End it in order; its report.
-    pub(crate) fn end(mut self) -> Value {
+    pub(crate) fn end(self) -> Value {
+        report(&self.end_recording())
+    }
+
+    /// End it in order; its recording.
+    pub(crate) fn end_recording(mut self) -> PathBuf {
         drop(self.child.stdin.take());
         let status = self.child.wait().unwrap();
         assert!(status.success(), "{status}");
-        report(&self.path)
+        self.path
     }
 }
 

@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests fail as tests do")]
 
 mod background;
+mod chance;
 mod driver;
 mod guest;
 mod judge;

@@ -2,6 +2,7 @@
 
 mod attribution;
 mod backends;
+mod buckets;
 mod canary;
 mod contention;
 mod exactness;
@@ -9,6 +10,7 @@ mod extras;
 mod losses;
 mod odd_calls;
 mod privacy;
+mod random;
 mod recorder;
 mod residue;
 mod stops;

@@ -16,7 +16,8 @@ const GROUP: &str = "oracle";
 const EVENTS: [(&str, &str); 2] = [
     // The entry's arguments are kept for the return (kernel/trace/trace_fprobe.c, Linux 7.3).
     ("dispatch", "cmd=$arg2:u32 ret=$retval:s64"),
-    ("get_phys", "cmd=$arg4:u64 ret=$retval:s32"),
+    // What the last argument points to is read at the return: the run.
+    ("get_phys", "run=+0($arg4):u64 ret=$retval:s32"),
 ];
 
 /// Counting until it is dropped.
@@ -24,9 +25,20 @@ pub(crate) struct Oracle {
     tracing: &'static Path,
 }
 
-/// Counts by process, command (or site) and outcome.
-#[derive(Debug)]
-pub(crate) struct Seen(BTreeMap<u32, BTreeMap<&'static str, Counts>>);
+/// Keys of the histograms, and as many as a test may need of them.
+const HISTOGRAMS: [(&str, &str); 2] = [
+    ("dispatch", "hist:keys=common_pid,cmd,ret:size=4096"),
+    ("get_phys", "hist:keys=common_pid,run,ret:size=16384"),
+];
+
+/// What was counted.
+#[derive(Debug, Default)]
+pub(crate) struct Seen {
+    /// By process, site, command (or site) and outcome.
+    calls: BTreeMap<u32, BTreeMap<&'static str, Counts>>,
+    /// Returned runs by process and bytes.
+    runs: BTreeMap<u32, BTreeMap<u64, u64>>,
+}
 
 impl Oracle {
     pub(crate) fn start() -> Self {
@@ -34,13 +46,14 @@ impl Oracle {
             assert_eq!(site.name, name);
             append("dynamic_events", &format!("f:{GROUP}/{name} {}%return {fields}", site.symbol));
         }
-        append(&trigger("dispatch"), "hist:keys=common_pid,cmd,ret:size=4096");
-        append(&trigger("get_phys"), "hist:keys=common_pid,ret:size=4096");
+        for (name, histogram) in HISTOGRAMS {
+            append(&trigger(name), histogram);
+        }
         Self { tracing: Path::new(TRACING) }
     }
 
     pub(crate) fn seen(&self) -> Seen {
-        let mut seen = Seen(BTreeMap::new());
+        let mut seen = Seen::default();
         for (name, _) in EVENTS {
             let text = fs::read_to_string(self.tracing.join(format!("events/{GROUP}/{name}/hist"))).unwrap();
             assert!(text.contains("Dropped: 0"), "the oracle lost counts:\n{text}");
@@ -50,8 +63,13 @@ impl Oracle {
                     None => name,
                 };
                 let pid = u32::try_from(keys["common_pid"]).unwrap();
-                let counts = seen.0.entry(pid).or_default().entry(name).or_default();
-                *counts.entry((what.to_owned(), outcome(keys["ret"]))).or_default() += count;
+                let counts = seen.calls.entry(pid).or_default().entry(name).or_default();
+                let outcome = outcome(keys["ret"]);
+                // A failed call returns no run.
+                if let Some(&run) = keys.get("run").filter(|_| outcome == "ok") {
+                    *seen.runs.entry(pid).or_default().entry(run).or_default() += count;
+                }
+                *counts.entry((what.to_owned(), outcome)).or_default() += count;
             }
         }
         seen
@@ -60,8 +78,9 @@ impl Oracle {
 
 impl Drop for Oracle {
     fn drop(&mut self) {
-        append(&trigger("dispatch"), "!hist:keys=common_pid,cmd,ret:size=4096");
-        append(&trigger("get_phys"), "!hist:keys=common_pid,ret:size=4096");
+        for (name, histogram) in HISTOGRAMS {
+            append(&trigger(name), &format!("!{histogram}"));
+        }
         for (name, _) in EVENTS {
             append("dynamic_events", &format!("-:{GROUP}/{name}"));
         }
@@ -72,9 +91,20 @@ impl Seen {
     /// Everything at a site but the calls of one thread.
     pub(crate) fn without(&self, pid: u32, site: &str) -> Counts {
         let mut sum = Counts::new();
-        for (_, sites) in self.0.iter().filter(|&(&other, _)| other != pid) {
+        for (_, sites) in self.calls.iter().filter(|&(&other, _)| other != pid) {
             for (key, count) in sites.get(site).into_iter().flatten() {
                 *sum.entry(key.clone()).or_default() += count;
+            }
+        }
+        sum
+    }
+
+    /// Returned runs by their bytes, but for those of one thread.
+    pub(crate) fn runs_without(&self, pid: u32) -> BTreeMap<u64, u64> {
+        let mut sum = BTreeMap::new();
+        for (_, runs) in self.runs.iter().filter(|&(&other, _)| other != pid) {
+            for (&bytes, &count) in runs {
+                *sum.entry(bytes).or_default() += count;
             }
         }
         sum

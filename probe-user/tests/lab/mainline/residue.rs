@@ -9,6 +9,7 @@ use std::thread;
 
 use iovascope::workload::memory::Memory;
 
+use crate::chance::Chance;
 use crate::driver::{Buffer, Caller, SetAtEnd};
 use crate::guest::{self, begun};
 use crate::judge;
@@ -18,11 +19,6 @@ const BACKENDS: [&str; 3] = ["fsession", "fentry", "kprobe"];
 const THREADS: u64 = 2;
 /// The same choices at every run.
 const SEED: u64 = 0x10a5_c09e;
-
-#[test]
-fn recorders_come_and_go_under_load() {
-    come_and_go(6);
-}
 
 #[test]
 fn recorders_killed_at_any_time_leave_nothing() {
@@ -86,7 +82,7 @@ fn come_and_go(times: usize) {
 fn killed(times: usize) {
     under_load(|calls| {
         let passed = |since: u64| calls.load(Ordering::Relaxed) - since;
-        let mut chance = Chance(SEED);
+        let mut chance = Chance::new(SEED);
         let mut early = 0;
         for (time, backend) in (0..times).zip(BACKENDS.iter().cycle()) {
             let path = guest::file("killed-anywhere.iova");
@@ -116,16 +112,4 @@ fn killed(times: usize) {
         }
         assert!(early > times / 4, "{early} of {times} were killed before they counted");
     });
-}
-
-/// splitmix64.
-struct Chance(u64);
-
-impl Chance {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let word = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (word ^ (word >> 31)) % limit
-    }
 }

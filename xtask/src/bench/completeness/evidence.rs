@@ -36,10 +36,13 @@ pub(super) struct Truth {
 /// Reads `driver.json`: all calls must have been made, and none have failed.
 pub(super) fn driven(text: &str) -> Result<Truth> {
     let load: Value = serde_json::from_str(text).context("driver.json is no JSON")?;
-    let ok = &load["latency_ns"]["ok"];
-    let number = |key: &str| ok[key].as_u64().ok_or_else(|| anyhow!("driver.json lacks latency_ns.ok.{key}"));
-    if number("count")? != CALLS || !load["latency_ns"]["failed"].is_null() {
-        bail!("the driver was to make {CALLS} calls that succeed: {}", load["latency_ns"]);
+    let times = &load["jobs"][0]["service_ns"];
+    let ok = &times["ok"];
+    let number = |key: &str| {
+        ok[key].as_u64().ok_or_else(|| anyhow!("driver.json lacks service_ns.ok.{key} of its job"))
+    };
+    if number("count")? != CALLS || !times["failed"].is_null() {
+        bail!("the driver was to make {CALLS} calls that succeed: {times}");
     }
     Ok(Truth { median: number("p50")?, p99: number("p99")? })
 }
@@ -125,7 +128,8 @@ mod tests {
     #[test]
     fn the_driver_must_have_made_all_calls() {
         let text = |count: u64, failed: &str| {
-            format!(r#"{{"latency_ns":{{"ok":{{"count":{count},"p50":7,"p99":9}},"failed":{failed}}}}}"#)
+            let ok = format!(r#"{{"count":{count},"p50":7,"p99":9}}"#);
+            format!(r#"{{"jobs":[{{"service_ns":{{"ok":{ok},"failed":{failed}}}}}]}}"#)
         };
         assert_eq!(driven(&text(640, "null")).unwrap(), Truth { median: 7, p99: 9 });
         assert!(driven(&text(639, "null")).is_err());
