@@ -76,7 +76,7 @@ pub enum Command {
     Doctor(DoctorArgs),
 }
 
-/// Ends after the duration, with the command, or on SIGINT, SIGTERM or SIGHUP.
+/// Ends after the duration, with the command, or on SIGINT, SIGTERM or SIGHUP. SIGUSR1 marks the moment.
 #[derive(Debug, Args)]
 pub struct RecordArgs {
     /// New file for the recording; `-` for stdout [default: iovascope-DATE-TIME.iova]

@@ -14,7 +14,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
 
 use crate::cli::RecordArgs;
 use crate::exit::{Status, Usage};
-use crate::recording::{self, Declined, End, EndReason, Header, Writer};
+use crate::recording::{self, Declined, End, EndReason, Header, Mark, Writer};
 use crate::source::host;
 use crate::source::kernel::{Final, KernelSource, LogLevel};
 use crate::workload::abi::Abi;
@@ -30,6 +30,9 @@ pub(super) const GRACE: Duration = Duration::from_secs(1);
 
 /// Time between two looks into the ring of single calls, which holds ten thousand.
 const POLL: Duration = Duration::from_millis(100);
+
+/// Time between two looks at all clocks.
+const ANCHOR: Duration = Duration::from_mins(1);
 
 type Sink = Writer<Box<dyn Write>>;
 
@@ -56,11 +59,16 @@ async fn record(args: &RecordArgs, started: Started) -> anyhow::Result<Status> {
     let first = source.sample()?;
     let tags = args.tags.iter().cloned().collect();
     let header = Header { calibration, tags, ..header(args.interval, &source, declined, abi, first.at) };
-    let mut sink = Writer::begin(out, name.clone(), &header)?;
+    let mut sink = match begin(out, &name, &header) {
+        Err(error) if super::input::reader_left(&error) => return Ok(Status::Ok),
+        other => other?,
+    };
     let mut logs = source.logs()?;
     let mut child = spawn(&args.command)?;
     let ended = tokio::select! {
-        ended = sample_until_done(args, &mut source, &mut sink, child.as_mut()) => ended?,
+        ended = sample_until_done(args, &mut source, &mut sink, child.as_mut()) => {
+            ended.or_else(Ended::of_writing)?
+        }
         error = async {
             match &mut logs {
                 Some(logs) => logs.forward().await,
@@ -68,9 +76,21 @@ async fn record(args: &RecordArgs, started: Started) -> anyhow::Result<Status> {
             }
         } => return Err(error.into()),
     };
+    if let (Ended::Unwritable(_), Some(child)) = (&ended, &mut child) {
+        // The user's command is not ours to end because our disk is full.
+        child.wait().await.context("cannot wait for the command")?;
+    }
     let last = source.finish(GRACE)?;
     let losses = Losses::of(&last);
-    let written = finish(sink, last, ended.reason())?;
+    let unwritten = Unwritten::of(&sink, &last);
+    let written = match ended {
+        Ended::Unwritable(error) => return unwritten.tell(error),
+        Ended::Duration | Ended::Signal | Ended::Command(_) => finish(sink, last, ended.reason()),
+    };
+    let written = match written {
+        Ok(written) => written,
+        Err(error) => return unwritten.tell(error),
+    };
     if !args.quiet {
         let mut err = io::stderr().lock();
         // Telling is a courtesy; the recording is complete without it.
@@ -81,6 +101,12 @@ async fn record(args: &RecordArgs, started: Started) -> anyhow::Result<Status> {
         _ if args.strict && !losses.is_none() => Ok(Status::Incomplete),
         _ => Ok(Status::Ok),
     }
+}
+
+fn begin(out: Box<dyn Write>, name: &str, header: &Header) -> anyhow::Result<Sink> {
+    let mut sink = Writer::begin(out, name.to_owned(), header)?;
+    sink.anchor(&host::anchor())?;
+    Ok(sink)
 }
 
 /// Which backend counts, where a better one does not.
@@ -124,18 +150,55 @@ impl PulseTeller {
     }
 }
 
+/// What was counted and is not in the recording, because it could not be written.
+struct Unwritten {
+    windows: u64,
+    calls: u64,
+}
+
+impl Unwritten {
+    fn of(sink: &Sink, last: &Final) -> Self {
+        let later = last.sample.counters.since(&sink.last().counters);
+        let calls = later.flow.values().map(|flow| flow.balance().calls).sum();
+        Self { windows: sink.windows(), calls }
+    }
+
+    fn tell(self, error: anyhow::Error) -> anyhow::Result<Status> {
+        if super::input::reader_left(&error) {
+            // The reader of the stream has seen enough.
+            return Ok(Status::Ok);
+        }
+        let [windows, calls] = [self.windows, self.calls].map(probe_model::unit::count);
+        Err(error.context(format!(
+            "the recording ends early: {windows} windows are in it and can be read; {calls} calls counted after \
+             them are not"
+        )))
+    }
+}
+
 /// How it came to an end.
 enum Ended {
     Duration,
     Signal,
     Command(ExitStatus),
+    /// The recording cannot be written any more.
+    Unwritable(anyhow::Error),
 }
 
 impl Ended {
+    /// An error of the recording is an end like others; what was counted is still summed up.
+    fn of_writing(error: anyhow::Error) -> anyhow::Result<Self> {
+        if error.downcast_ref::<recording::RecordingError>().is_some() {
+            Ok(Self::Unwritable(error))
+        } else {
+            Err(error)
+        }
+    }
+
     fn reason(&self) -> EndReason {
         match self {
             Self::Duration => EndReason::Duration,
-            Self::Signal => EndReason::Signal,
+            Self::Signal | Self::Unwritable(_) => EndReason::Signal,
             Self::Command(_) => EndReason::Command,
         }
     }
@@ -155,6 +218,11 @@ async fn sample_until_done(
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     polls.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut pulse = PulseTeller::new(args.quiet);
+    let mut marks = signal(SignalKind::user_defined1())?;
+    // A file that may not grow is an error of writing, not the end of the process.
+    let _too_large = signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?;
+    let mut anchors = interval_at(begin + ANCHOR, ANCHOR);
+    anchors.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             _ = ticks.tick() => {
@@ -169,6 +237,8 @@ async fn sample_until_done(
                     None => std::future::pending().await,
                 }
             } => return Ok(Ended::Command(status.context("cannot wait for the command")?)),
+            _ = anchors.tick() => sink.anchor(&host::anchor())?,
+            _ = marks.recv() => sink.mark(&Mark { at: host::anchor().at, text: "SIGUSR1".to_owned() })?,
             () = signals.any() => return Ok(Ended::Signal),
             () = async {
                 match args.duration {
@@ -263,6 +333,7 @@ fn spawn(command: &[String]) -> anyhow::Result<Option<Child>> {
 fn finish(mut sink: Sink, last: Final, reason: EndReason) -> anyhow::Result<u64> {
     sink.calls(&last.calls)?;
     sink.sample(last.sample)?;
+    sink.anchor(&host::anchor())?;
     let open_calls = last.open_calls.iter().map(|(site, open)| (site.name.to_owned(), *open)).collect();
     Ok(sink.end(&End { reason, open_calls, doubt: last.doubt })?)
 }

@@ -327,3 +327,52 @@ fn an_hour_at_one_second_is_small() {
     let idle = bytes_an_hour(idle);
     assert!(idle < 1 << 20, "an idle hour takes {idle} bytes");
 }
+
+/// Not a test by itself: what [`killed_at_any_time_it_is_a_prefix`] runs and kills.
+#[test]
+fn write_until_killed() {
+    let Some(path) = std::env::var_os("IOVASCOPE_TEST_WRITE_UNTIL_KILLED") else { return };
+    let file = super::super::create(std::path::Path::new(&path)).unwrap();
+    let mut writer = Writer::begin(file, "test".into(), &header()).unwrap();
+    for calls in 0.. {
+        writer.sample(sample(calls)).unwrap();
+    }
+}
+
+#[test]
+fn killed_at_any_time_it_is_a_prefix() {
+    use std::process::{Command, Stdio};
+    let folder = tempfile::tempdir().unwrap();
+    let mut random = fastrand::Rng::with_seed(1);
+    let mut whole = 0;
+    for run in 0..200 {
+        let path = folder.path().join(run.to_string());
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "recording::read::tests::write_until_killed", "--nocapture"])
+            .env("IOVASCOPE_TEST_WRITE_UNTIL_KILLED", &path)
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        // Killed when the file has grown to a length that no frame ends at, not after a time.
+        let until = 8 + random.u64(..20_000);
+        while std::fs::metadata(&path).map_or(0, |file| file.len()) < until {
+            assert!(child.try_wait().unwrap().is_none(), "the writer ended early");
+            std::thread::yield_now();
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        match read(&std::fs::read(&path).unwrap()) {
+            Ok(recording) => {
+                assert!(recording.unclean.is_some());
+                // Window n brings the calls to n - 1: a prefix has all of them and no more.
+                let calls = recording.window.counters.dispatch.get("IOAS_MAP").map_or(0, Calls::count);
+                assert_eq!(calls, recording.windows.saturating_sub(1));
+                whole += 1;
+            }
+            Err(RecordingError::NoHeader { .. } | RecordingError::NotARecording { .. }) => {}
+            Err(error) => panic!("run {run}: {error}"),
+        }
+        std::fs::remove_file(&path).unwrap();
+    }
+    assert!(whole > 150, "{whole} of 200 had a header");
+}

@@ -5,6 +5,7 @@ mod backends;
 mod buckets;
 mod canary;
 mod contention;
+mod endings;
 mod exactness;
 mod extras;
 mod losses;
