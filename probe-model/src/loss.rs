@@ -88,6 +88,18 @@ pub enum Cause {
 }
 
 impl Cause {
+    /// Every cause.
+    pub const ALL: [Self; 8] = [
+        Self::EntryMissed,
+        Self::ReturnMissed,
+        Self::ReturnRecursion,
+        Self::BothMissed,
+        Self::OpenTableFull,
+        Self::ArgumentsUnread,
+        Self::ClockBackwards,
+        Self::OutputsUnread,
+    ];
+
     /// Its name in files and metrics.
     pub fn name(self) -> &'static str {
         match self {

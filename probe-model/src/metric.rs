@@ -10,6 +10,7 @@ use crate::attribution::Row;
 use crate::canary::Pulse;
 use crate::figures::scan_lengths;
 use crate::histogram::Histogram;
+use crate::loss::Cause;
 use crate::origin::Header;
 use crate::sample::{Counters, Sample};
 use crate::series::Unit;
@@ -262,18 +263,19 @@ fn of_losses(counters: &Counters, add: &mut Add<'_>) {
         let site = ("site", site.as_str());
         add(CALLS, &[site], Value::Count(balance.calls));
         add(MEASURED, &[site], Value::Count(balance.measured));
-        for &(cause, count) in &balance.lost {
-            add(LOST, &[site, ("cause", cause.name())], Value::Count(count));
+        // Those that did not occur too: the first loss must be an increase, not a new series.
+        for cause in Cause::ALL {
+            let lost = balance.lost.iter().find(|(of, _)| *of == cause).map_or(0, |&(_, count)| count);
+            add(LOST, &[site, ("cause", cause.name())], Value::Count(lost));
         }
+        let unseen = counters.canary.unseen.get(site.1).copied().unwrap_or(0);
+        add(CANARIES_UNSEEN, &[site], Value::Count(unseen));
         add(IN_FLIGHT, &[site], Value::Count(balance.in_flight));
         let unexplained = i64::try_from(balance.unexplained).unwrap_or(i64::MAX);
         add(UNEXPLAINED, &[site], Value::Signed(unexplained));
     }
     add(COMPLETE, &[], Value::Count(u64::from(complete)));
     add(CANARIES, &[], Value::Count(counters.canary.sent));
-    for (site, &count) in &counters.canary.unseen {
-        add(CANARIES_UNSEEN, &[("site", site)], Value::Count(count));
-    }
     add(DARK, &[], Value::Nanos(counters.canary.dark));
 }
 

@@ -1,6 +1,7 @@
 //! The command line: the only file that knows clap's derive for the whole; each mode's arguments
 //! are one struct here.
 
+use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -58,6 +59,11 @@ pub enum Command {
     Record(RecordArgs),
     /// Sum a recording up.
     Report(ReportArgs),
+    /// Serve metrics for Prometheus, and push them to OpenTelemetry.
+    ///
+    /// Counts by itself, or serves a recording: `iovascope record -o - | iovascope serve -` needs rights for
+    /// the first half only.
+    Serve(ServeArgs),
     /// Compare two recordings, or two settings of several recordings each.
     ///
     /// Exit status 5 when B is worse than A beyond the threshold.
@@ -236,6 +242,57 @@ fn parse_percent(text: &str) -> Result<f64, String> {
     let number: Option<f64> = text.trim_end_matches('%').trim().parse().ok();
     let share = number.map(|percent| percent / 100.0).filter(|share| (0.0..=100.0).contains(share));
     share.ok_or_else(|| format!("`{text}` is not a percentage, such as 5%"))
+}
+
+/// Ends on SIGINT, SIGTERM or SIGHUP, after the duration, or with the stream that it serves.
+#[derive(Debug, Args)]
+pub struct ServeArgs {
+    /// A recording to serve instead of counting; `-` for one that comes on stdin
+    #[arg(value_name = "FILE")]
+    pub file: Option<String>,
+    /// Address and port of the endpoint
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9837", env = "IOVASCOPE_SERVE_LISTEN")]
+    pub listen: SocketAddr,
+    /// Let other machines reach the endpoint
+    #[arg(long, env = "IOVASCOPE_SERVE_ALLOW_REMOTE")]
+    pub allow_remote: bool,
+    /// File with a token that scrapers must know (`Authorization: Bearer ...`)
+    #[arg(long, value_name = "FILE", env = "IOVASCOPE_SERVE_TOKEN_FILE")]
+    pub token_file: Option<PathBuf>,
+    /// Serve over TLS with these certificates, PEM
+    #[arg(long, value_name = "FILE", requires = "tls_key", env = "IOVASCOPE_SERVE_TLS_CERT")]
+    pub tls_cert: Option<PathBuf>,
+    /// Private key of the first certificate, PEM
+    #[arg(long, value_name = "FILE", requires = "tls_cert", env = "IOVASCOPE_SERVE_TLS_KEY")]
+    pub tls_key: Option<PathBuf>,
+    /// Push to a collector too, over HTTP, such as `http://127.0.0.1:4318/v1/metrics`
+    #[arg(long, value_name = "URL", env = "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT")]
+    pub otlp: Option<String>,
+    /// Headers of the push, NAME=VALUE,...
+    #[arg(long, value_name = "LIST", env = "OTEL_EXPORTER_OTLP_HEADERS", hide_env_values = true)]
+    pub otlp_headers: Option<String>,
+    /// How many process names may become labels
+    #[arg(long, value_name = "N", default_value = "0", env = "IOVASCOPE_SERVE_PROCESSES")]
+    pub processes: usize,
+    /// Record into this new file too, from the same samples
+    #[arg(short, long, value_name = "FILE", env = "IOVASCOPE_SERVE_OUTPUT")]
+    pub output: Option<PathBuf>,
+    /// Time between two samples
+    #[arg(short, long, value_name = "TIME", default_value = "1s", value_parser = parse_interval,
+          env = "IOVASCOPE_SERVE_INTERVAL")]
+    pub interval: Duration,
+    /// Time to serve [default: until a signal comes]
+    #[arg(short, long, value_name = "TIME", value_parser = parse_duration, env = "IOVASCOPE_SERVE_DURATION")]
+    pub duration: Option<Duration>,
+    /// A word of yours to keep with the recording and the pushed metrics; may be repeated
+    #[arg(long = "tag", value_name = "KEY=VALUE", value_parser = parse_tag, env = "IOVASCOPE_SERVE_TAGS",
+          value_delimiter = ',')]
+    pub tags: Vec<(String, String)>,
+    #[command(flatten)]
+    pub source: SourceArgs,
+    /// Say nothing when all is well
+    #[arg(short, long, env = "IOVASCOPE_QUIET")]
+    pub quiet: bool,
 }
 
 /// Part of a recording: the windows that end in it.

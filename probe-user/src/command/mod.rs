@@ -16,6 +16,7 @@ mod load;
 mod record;
 mod replay;
 mod report;
+mod serve;
 mod source;
 mod top;
 
@@ -26,6 +27,7 @@ pub fn run(cli: Cli) -> anyhow::Result<Status> {
         Command::Replay(args) => replay::run(&args),
         Command::Record(args) => record::run(&args),
         Command::Report(args) => report::run(&args),
+        Command::Serve(args) => serve::run(&args),
         Command::Diff(args) => diff::run(&args),
         Command::Export(args) => export::run(&args),
         Command::Load(args) => load::run(&args),

@@ -29,12 +29,12 @@ use super::source::{self, Started};
 pub(super) const GRACE: Duration = Duration::from_secs(1);
 
 /// Time between two looks into the ring of single calls, which holds ten thousand.
-const POLL: Duration = Duration::from_millis(100);
+pub(super) const POLL: Duration = Duration::from_millis(100);
 
 /// Time between two looks at all clocks.
 const ANCHOR: Duration = Duration::from_mins(1);
 
-type Sink = Writer<Box<dyn Write>>;
+pub(super) type Sink = Writer<Box<dyn Write>>;
 
 pub(super) fn run(args: &RecordArgs) -> anyhow::Result<Status> {
     if args.source.include_iova && !args.source.wants_calls() {
@@ -103,7 +103,7 @@ async fn record(args: &RecordArgs, started: Started) -> anyhow::Result<Status> {
     }
 }
 
-fn begin(out: Box<dyn Write>, name: &str, header: &Header) -> anyhow::Result<Sink> {
+pub(super) fn begin(out: Box<dyn Write>, name: &str, header: &Header) -> anyhow::Result<Sink> {
     let mut sink = Writer::begin(out, name.to_owned(), header)?;
     sink.anchor(&host::anchor())?;
     Ok(sink)
@@ -251,16 +251,16 @@ async fn sample_until_done(
 }
 
 /// The signals that ask for an orderly end.
-struct Signals([Signal; 3]);
+pub(super) struct Signals([Signal; 3]);
 
 impl Signals {
-    fn new() -> io::Result<Self> {
+    pub(super) fn new() -> io::Result<Self> {
         let [interrupt, terminate, hangup] =
             [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()].map(signal);
         Ok(Self([interrupt?, terminate?, hangup?]))
     }
 
-    async fn any(&mut self) {
+    pub(super) async fn any(&mut self) {
         let [interrupt, terminate, hangup] = &mut self.0;
         tokio::select! {
             _ = interrupt.recv() => {}
@@ -281,7 +281,7 @@ fn destination(output: Option<&Path>) -> anyhow::Result<(Box<dyn Write>, String)
     }
 }
 
-fn create(path: &Path) -> anyhow::Result<(Box<dyn Write>, String)> {
+pub(super) fn create(path: &Path) -> anyhow::Result<(Box<dyn Write>, String)> {
     let file: File = recording::create(path)?;
     Ok((Box::new(file), path.display().to_string()))
 }
@@ -330,7 +330,7 @@ fn spawn(command: &[String]) -> anyhow::Result<Option<Child>> {
     Ok(Some(child))
 }
 
-fn finish(mut sink: Sink, last: Final, reason: EndReason) -> anyhow::Result<u64> {
+pub(super) fn finish(mut sink: Sink, last: Final, reason: EndReason) -> anyhow::Result<u64> {
     sink.calls(&last.calls)?;
     sink.sample(last.sample)?;
     sink.anchor(&host::anchor())?;

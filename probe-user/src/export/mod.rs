@@ -11,6 +11,9 @@ mod json;
 mod ndjson;
 pub mod openmetrics;
 pub mod otlp;
+pub mod protobuf;
+pub mod push;
+pub mod server;
 mod svg;
 
 use std::io::{self, Write};
