@@ -2,7 +2,9 @@
 //! there, every tool is at hand and nothing is skipped.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+#![allow(clippy::float_cmp, reason = "whole numbers that must be equal")]
 
 mod decoders;
 mod page;
+mod prometheus;
 mod tool;

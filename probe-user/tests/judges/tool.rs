@@ -7,6 +7,9 @@ use std::process::{Command, Output};
 /// A recording made in the lab, by real calls on a real kernel.
 pub(crate) const LAB: &[u8] = include_bytes!("../data/lab-format-1.iova");
 
+/// Another one, by format 2: with attribution, lock waits, single calls and the programs' cost.
+pub(crate) const LAB_2: &[u8] = include_bytes!("../data/lab-format-2.iova");
+
 /// A folder of a test's own.
 pub(crate) fn folder(name: &str) -> PathBuf {
     let folder = Path::new("/lab/build").join(name);
