@@ -11,6 +11,7 @@ mod dashboard;
 mod diff;
 mod doctor;
 mod export;
+pub mod fuzz;
 mod input;
 mod load;
 mod record;

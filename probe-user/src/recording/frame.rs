@@ -14,7 +14,7 @@ use flate2::read::{DeflateDecoder, DeflateEncoder};
 use super::FORMAT;
 
 /// What a file begins with. The first byte is not text and the line ends catch mangled transfers.
-pub(super) const MAGIC: [u8; 8] = *b"\x89IOVA\r\n\x1a";
+pub const MAGIC: [u8; 8] = *b"\x89IOVA\r\n\x1a";
 
 /// A longer frame is taken for damage: a window of every command and class is below 4 MiB.
 /// Packed and unpacked: nothing that a file claims makes a reader hold more.

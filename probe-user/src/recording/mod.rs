@@ -7,6 +7,7 @@ mod frame;
 mod read;
 mod write;
 
+pub use frame::MAGIC;
 pub use probe_model::origin::{Anchor, Declined, Delta, End, EndReason, Header, Host, Mark, Recording};
 pub use read::{Event, Reader};
 pub use write::{Writer, create};

@@ -6,5 +6,4 @@
 
 mod decoders;
 mod page;
-mod prometheus;
 mod tool;

@@ -16,7 +16,7 @@ fn browser(folder: &Path) -> Command {
 fn page(folder: &Path) -> String {
     let path = folder.join("report.html");
     let _ = fs::remove_file(&path);
-    let recording = tool::recording(folder);
+    let recording = tool::rich_recording(folder);
     tool::stdout(tool::iovascope(&["report", "-f", "html", "-o"]).arg(&path).arg(recording));
     format!("file://{}", path.display())
 }
@@ -80,7 +80,7 @@ fn the_page_fits_a_phone_and_a_desk_in_light_and_dark() {
 #[test]
 fn json_is_what_the_schema_says() {
     let folder = tool::folder("schema");
-    let recording = tool::recording(&folder);
+    let recording = tool::rich_recording(&folder);
     let report = tool::stdout(tool::iovascope(&["report", "-f", "json"]).arg(recording));
     let check = "import json, sys, jsonschema\n\
                  schema = json.load(open('/lab/build/docs/report.schema.json'))\n\

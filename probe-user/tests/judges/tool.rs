@@ -24,6 +24,13 @@ pub(crate) fn recording(folder: &Path) -> PathBuf {
     path
 }
 
+/// The other one.
+pub(crate) fn rich_recording(folder: &Path) -> PathBuf {
+    let path = folder.join("lab-2.iova");
+    fs::write(&path, LAB_2).unwrap();
+    path
+}
+
 /// `iovascope` with arguments.
 pub(crate) fn iovascope(arguments: &[&str]) -> Command {
     let mut command = Command::new("/lab/build/iovascope");
