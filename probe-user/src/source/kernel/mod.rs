@@ -141,11 +141,9 @@ pub struct KernelSource {
     ring: Option<Ring>,
     reader: read::Reader,
     watch: Option<Watch>,
-    /// The kernel's miss counters when counting began, and how far they moved in the first interval:
-    /// calls that had begun before may return in it.
+    /// The kernel's miss counters when counting began, and whether they moved while it began.
     baseline: Vec<Misses>,
-    start_doubt: Option<u64>,
-    samples: u64,
+    start_doubt: u64,
     /// Keeps the kernel's statistics on while it is open.
     statistics: Option<OwnedFd>,
 }
@@ -183,6 +181,7 @@ impl KernelSource {
             Backend::Fentry | Backend::Kprobe => probes.misses()?,
         };
         reader.arm(true);
+        let start_doubt = distance(&baseline, &probes.misses()?);
         let backend = config.backend;
         Ok(Self {
             backend,
@@ -193,8 +192,7 @@ impl KernelSource {
             reader,
             watch: None,
             baseline,
-            start_doubt: None,
-            samples: 0,
+            start_doubt,
             statistics,
         })
     }
@@ -229,11 +227,6 @@ impl KernelSource {
     pub fn sample(&mut self) -> Result<Sample, SourceError> {
         self.beat()?;
         let misses = self.probes.misses()?;
-        // The first is taken at once.
-        self.samples += 1;
-        if self.samples == 2 {
-            self.start_doubt = Some(distance(&self.baseline, &misses));
-        }
         self.read(&misses, Depth::Changed)
     }
 
@@ -258,8 +251,7 @@ impl KernelSource {
         self.statistics = None;
         let mut last = self.probes.detach(last)?;
         last.iter_mut().zip(misses).for_each(|(last, settled)| last.either = settled.either);
-        let start_doubt = self.start_doubt.unwrap_or_else(|| distance(&self.baseline, &before));
-        let doubt = start_doubt + distance(&before, &last);
+        let doubt = self.start_doubt + distance(&before, &last);
         let calls = self.calls();
         let mut sample = self.read(&last, Depth::Whole)?;
         for (site, flow) in &mut sample.counters.flow {
