@@ -50,6 +50,13 @@ impl ScanCost {
     }
 }
 
+/// Time of all successful scans over all pages they walked, ns: what a page takes with its share of the calls'
+/// fixed cost.
+pub fn mean_per_page(scans: &Scans) -> Option<f64> {
+    let nanos: u64 = scans.ok.values().map(|histogram| histogram.sum).fold(0, u64::wrapping_add);
+    (scans.pages > 0).then(|| nanos as f64 / scans.pages as f64)
+}
+
 /// Fit the cost of `scans`; `None` when there are not two classes with enough scans.
 pub fn fit(scans: &Scans, page_size: u64) -> Option<ScanCost> {
     let points = points(scans, page_size.max(1));

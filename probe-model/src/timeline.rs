@@ -227,18 +227,18 @@ mod tests {
     #[test]
     fn a_day_of_samples_stays_within_the_budget_and_loses_no_total() {
         for thinning in [Thinning::Old, Thinning::Even] {
-            let timeline = filled(20_000, thinning);
+            let timeline = filled(86_400, thinning);
             assert!(timeline.len() <= 200 && timeline.slices().len() <= 100 && timeline.entries <= 20_000);
-            assert_eq!(timeline.dropped() + timeline.len() as u64, 20_000);
+            assert_eq!(timeline.dropped() + timeline.len() as u64, 86_400);
             assert_eq!(
                 timeline.at(5 * SECOND).unwrap().at.monotonic,
                 5 * SECOND,
                 "what is asked to stay stays"
             );
             let whole = timeline.window(u64::MAX, u64::MAX, 0).unwrap();
-            assert_eq!(whole.counters.dispatch["IOAS_MAP"].count(), 19_999);
+            assert_eq!(whole.counters.dispatch["IOAS_MAP"].count(), 86_399);
             let length: u64 = timeline.slices().map(Slice::nanos).sum();
-            assert_eq!(length, 19_999 * SECOND, "slices leave no gap");
+            assert_eq!(length, 86_399 * SECOND, "slices leave no gap");
         }
     }
 

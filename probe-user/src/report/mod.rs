@@ -18,6 +18,7 @@ use probe_model::histogram::Histogram;
 use probe_model::loss::{Balance, Cause, Flow};
 use probe_model::origin::{End, Header, Mark, Recording};
 use probe_model::sample::{Calls, Counters, Scans};
+use probe_model::scan_cost;
 use probe_model::{series, text, unit};
 use serde::Serialize;
 
@@ -155,7 +156,7 @@ impl Report {
             from: since(recording.window.from.monotonic),
             part: recording.part,
             to: since(recording.window.to.monotonic),
-            nanos_per_page: counters.get_phys.as_ref().and_then(nanos_per_page),
+            nanos_per_page: counters.get_phys.as_ref().and_then(scan_cost::mean_per_page),
             processes: processes_of(counters),
             locks: locks_of(counters),
             canary: counters.canary.clone(),
@@ -182,11 +183,6 @@ impl Report {
             self.processes.retain(|row| row.process.as_deref() == Some(process));
         }
     }
-}
-
-fn nanos_per_page(scans: &Scans) -> Option<f64> {
-    let nanos: u64 = scans.ok.values().map(|histogram| histogram.sum).fold(0, u64::wrapping_add);
-    (scans.pages > 0).then(|| nanos as f64 / scans.pages as f64)
 }
 
 fn processes_of(counters: &Counters) -> Vec<ProcessReport> {

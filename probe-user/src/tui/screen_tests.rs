@@ -171,6 +171,7 @@ fn the_screen_says_what_the_report_says() {
         has(0, "p99.9", &unit::nanos(ok.p999.unwrap()));
         has(0, "max", &unit::nanos(ok.max.unwrap()));
         has(2, "pages", &unit::count(scans.pages));
+        has(2, "page takes", &format!("{:.1} ns", report.nanos_per_page.unwrap()));
         for (stop, runs) in &scans.runs {
             has(2, stop, &unit::count(runs.count));
         }

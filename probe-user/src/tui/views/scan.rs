@@ -3,6 +3,7 @@
 
 use probe_model::figures::scan_lengths;
 use probe_model::rescan;
+use probe_model::scan_cost;
 use probe_model::slice::BANDS;
 use probe_model::unit;
 use ratatui::layout::Rect;
@@ -52,7 +53,7 @@ fn cost(app: &App, now: &Shown) -> Vec<Fact> {
     let mut lines = Vec::new();
     match &now.cost {
         Some(cost) => {
-            lines.push(Fact::toned("per page", format!("{:.1} ns", cost.per_page), Tone::Head));
+            lines.push(Fact::toned("each page", format!("{:.1} ns", cost.per_page), Tone::Head));
             lines.push(Fact::toned("fixed", shown(app, Some(whole(cost.fixed))), Tone::Head));
             lines.push(Fact::new("fits", format!("within {:.0} %", 100.0 * cost.deviation)));
             if let Some(pages) = cost.break_even() {
@@ -186,14 +187,19 @@ fn walked(app: &App, now: &Shown) -> Vec<Fact> {
         ),
         Fact::new("returned", unit::bytes(bytes)),
     ];
-    let again = rescan::of(app.calls.in_order(), app.page_size());
+    let mean = now.window.counters.get_phys.as_ref().and_then(scan_cost::mean_per_page);
+    lines.extend(mean.map(|nanos| Fact::new("page takes", format!("{nanos:.1} ns, all costs shared out"))));
+    let window = now.window.from.monotonic..=now.window.to.monotonic;
+    let calls = app.calls.in_order().filter(|call| window.contains(&call.at));
+    // A sample of the calls has gaps between neighbours: only all of them can tell.
+    let again = rescan::of(calls, app.page_size()).filter(|again| again.calls >= ok);
     lines.push(match again.and_then(|again| again.share()) {
         Some(share) => Fact::toned(
             "again",
-            format!("{:.1} % of the pages, of sampled calls", 100.0 * share),
+            format!("{:.1} % of the pages", 100.0 * share),
             if share > 0.1 { Tone::Warn } else { Tone::Text },
         ),
-        None => Fact::toned("again", "unknown without IOVAs", Tone::Dim),
+        None => Fact::toned("again", "needs --calls-every 1 --include-iova", Tone::Dim),
     });
     lines
 }
