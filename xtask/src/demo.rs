@@ -90,7 +90,7 @@ fn able(binary: &Path) -> bool {
 
 /// Arguments of the script: a recording beside it, or one on stdout that lasts long enough to be watched.
 fn script_arguments(live: bool) -> [&'static str; 2] {
-    if live { ["-", "5"] } else { [RECORDING, "1"] }
+    if live { ["-", "20"] } else { [RECORDING, "1"] }
 }
 
 fn on_host(binary: &Path, out: &Path, live: bool) -> Command {

@@ -42,8 +42,15 @@ impl View for Overview {
             latency_tile(app, now, canvas, b, true);
             health_tile(app, now, canvas, c);
         }
+        // A tall screen has room for the heatmap too.
+        let map = if charts.height >= 26 { charts.height / 2 } else { 0 };
+        let [charts, map] = rows(charts, [FILL, map]);
         if charts.height >= 5 {
             courses(app, canvas, charts);
+        }
+        if map.height > 0 {
+            let inner = canvas.panel(map, "heatmap", Tone::Head);
+            super::heatmap::Heatmap.draw(app, canvas, inner);
         }
         let inner = canvas.panel(below, "What it says", Tone::Head);
         findings_list(now, canvas, inner);
