@@ -8,7 +8,7 @@ use super::{View, rate, shown};
 use crate::tui::app::App;
 use crate::tui::canvas::{Canvas, FILL, rows};
 use crate::tui::tone::Tone;
-use crate::tui::widgets::{chart, facts, facts::Fact};
+use crate::tui::widgets::{facts, facts::Fact};
 
 pub(super) struct Driver;
 
@@ -36,9 +36,6 @@ impl View for Driver {
         if height > 0 {
             let inner = canvas.panel(above, "driver", Tone::Accent);
             facts::draw(canvas, inner, 14, &facts);
-            if let Some(done) = app.driver.as_ref().and_then(|driver| driver.done) {
-                chart::bar(canvas, above.x + 16, above.y, above.width.saturating_sub(20), done, Tone::Accent);
-            }
         }
         output(app, canvas, below);
     }
@@ -70,6 +67,9 @@ fn figures(app: &App) -> Vec<Fact> {
             if driver.failed > 0 { Tone::Warn } else { Tone::Dim },
         ),
     ];
+    if let Some(done) = driver.done {
+        facts.push(Fact::new("done", format!("{:.0} %", 100.0 * done)));
+    }
     if driver.behind > 0 {
         facts.push(Fact::toned(
             "behind",
