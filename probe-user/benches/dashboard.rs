@@ -105,7 +105,8 @@ fn refresh(criterion: &mut Criterion) {
     let area = Rect::new(0, 0, 120, 40);
     let mut group = criterion.benchmark_group("refresh_120x40");
     group.sample_size(20);
-    let empty = App { shown: None, ..app() };
+    let mut empty = app();
+    empty.shown = None;
     let mut buffer = Buffer::empty(area);
     group.bench_function("empty_frame", |bencher| {
         bencher.iter(|| {
