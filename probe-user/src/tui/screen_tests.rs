@@ -180,7 +180,8 @@ fn the_screen_says_what_the_report_says() {
             has(8, "measured", &unit::count(balance.measured));
             has(8, "in flight", &unit::count(balance.in_flight));
             for (cause, &count) in &balance.lost {
-                has(8, cause.describe(), &unit::count(count));
+                has(8, "lost", &unit::count(count));
+                has(8, cause.describe(), "");
             }
         }
     }

@@ -54,7 +54,8 @@ fn identity(flow: Flow, balance: &Balance) -> Vec<Fact> {
         Fact::new("= measured", unit::count(balance.measured)),
     ];
     for &(cause, count) in &balance.lost {
-        lines.push(Fact::toned("+ lost", format!("{}  {}", unit::count(count), cause.describe()), Tone::Bad));
+        lines.push(Fact::toned("+ lost", unit::count(count), Tone::Bad));
+        lines.push(Fact::toned("", cause.describe(), Tone::Dim));
     }
     if balance.lost.is_empty() {
         lines.push(Fact::toned("+ lost", "0", Tone::Good));
@@ -65,12 +66,11 @@ fn identity(flow: Flow, balance: &Balance) -> Vec<Fact> {
         lines.push(Fact::toned("unexplained", text, Tone::Bad));
     }
     if balance.unmatched > 0 {
-        let text =
-            format!("{}  returns of calls begun before, or lost above", unit::count(balance.unmatched));
+        let text = format!("{}  begun before, or lost above", unit::count(balance.unmatched));
         lines.push(Fact::toned("unmatched", text, Tone::Dim));
     }
     if balance.is_biased() {
-        lines.push(Fact::toned("biased", "slow calls are the lost ones: percentiles too low", Tone::Bad));
+        lines.push(Fact::toned("biased", "percentiles are too low: the slow are lost", Tone::Bad));
     }
     if flow.canary > 0 {
         lines.push(Fact::toned(
