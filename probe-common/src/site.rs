@@ -63,6 +63,8 @@ pub struct Site {
     /// The same with single calls, lock waits and diagnostics, which the programs of the other backends
     /// always have in them.
     pub fsession_extra: &'static str,
+    /// Program that takes over what the one of `fsession` does not see.
+    pub guard: &'static str,
     /// Programs of the `fentry` backend.
     pub fentry: Pair,
     /// Programs of the `kprobe` backend.
@@ -79,6 +81,7 @@ pub const SITES: [Site; 2] = [
         symbol: "iommufd_fops_ioctl",
         fsession: "dispatch_both",
         fsession_extra: "dispatch_extra",
+        guard: "dispatch_guard",
         fentry: Pair { entry: "dispatch_fentry", exit: "dispatch_fexit" },
         kprobe: Pair { entry: "dispatch_entry", exit: "dispatch_return" },
         open_map: "DISPATCH_OPEN",
@@ -89,6 +92,7 @@ pub const SITES: [Site; 2] = [
         symbol: "iopt_get_phys",
         fsession: "get_phys_both",
         fsession_extra: "get_phys_extra",
+        guard: "get_phys_guard",
         fentry: Pair { entry: "get_phys_fentry", exit: "get_phys_fexit" },
         kprobe: Pair { entry: "get_phys_entry", exit: "get_phys_return" },
         open_map: "GET_PHYS_OPEN",
@@ -126,6 +130,7 @@ mod tests {
             for name in [
                 site.fsession,
                 site.fsession_extra,
+                site.guard,
                 site.fentry.entry,
                 site.fentry.exit,
                 site.kprobe.entry,

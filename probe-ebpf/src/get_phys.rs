@@ -6,6 +6,7 @@
 //! outputs of a failed call are not meaningful and not read.
 
 use aya_ebpf::EbpfContext;
+use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_log_ebpf::trace;
 use probe_common::dist::Distribution as _;
 use probe_common::site::SiteId;
@@ -14,7 +15,7 @@ use probe_common::wire::{Block, GetPhysOpen, Stop, errno_slot, scan_class};
 use crate::calls::{self, Facts};
 use crate::dispatch::is_canary;
 use crate::kernel::Kernel;
-use crate::maps::near;
+use crate::maps::{CAPS, near};
 use crate::{area, callers, constant, waits};
 
 /// The site's place in [`Block::flow`].
@@ -119,6 +120,24 @@ pub unsafe fn count<K: Kernel, const EXTRA: bool>(
             });
         }
     }
+}
+
+/// Pages that a scan's run touches, and why it ended; it began at `since`.
+#[inline(always)]
+pub fn judge<K: Kernel>(iopt: u64, iova: u64, scan: &Scan, since: u64) -> (u64, Stop) {
+    let pages = pages_of(iova, scan.run);
+    (pages, stop_of::<K>(iopt, iova, pages, scan, since))
+}
+
+/// The cap of a session's call that its cookie could not hold, taken out of the map.
+#[inline(always)]
+pub fn takes_cap_from_elsewhere() -> Option<u64> {
+    let thread = bpf_get_current_pid_tgid();
+    // SAFETY: the element is this thread's own; no other program touches it.
+    let cap = unsafe { CAPS.get(thread) }.copied();
+    // A failed call leaves its cap behind for the thread's next one to overwrite.
+    let _ = CAPS.remove(thread);
+    cap
 }
 
 /// Pages that the run touches.

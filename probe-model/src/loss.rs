@@ -16,6 +16,9 @@
 //! the kernel counted beyond are returns of open calls, one each, and calls missed at both ends, two
 //! each. With no call in flight that is exact; with some, the fewest calls are taken that explain the
 //! counters.
+//!
+//! Where that program has a guard, a call is lost only if both missed the same end of it. The misses of
+//! the program are then no losses, and those of the guard bound the losses from above.
 
 use serde::{Deserialize, Serialize};
 
@@ -63,6 +66,13 @@ pub struct Flow {
     /// Recursion misses of the program of a session, at entries and returns.
     #[serde(default)]
     pub session_missed: u64,
+    /// Recursion misses of the guard beside it, where there is one: only a call that both missed is
+    /// lost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub guard_missed: Option<u64>,
+    /// Of `exited`: calls that the guard took over and could not hand over; in no distribution.
+    #[serde(default)]
+    pub guard_dropped: u64,
 }
 
 /// Why calls are missing from the distributions of a site.
@@ -85,6 +95,8 @@ pub enum Cause {
     ClockBackwards,
     /// The outputs of the call could not be read.
     OutputsUnread,
+    /// The guard had no room to hand the call over.
+    GuardRingFull,
 }
 
 impl Cause {
@@ -111,6 +123,7 @@ impl Cause {
             Self::ArgumentsUnread => "arguments-unread",
             Self::ClockBackwards => "clock-backwards",
             Self::OutputsUnread => "outputs-unread",
+            Self::GuardRingFull => "guard-ring-full",
         }
     }
 
@@ -125,6 +138,7 @@ impl Cause {
             Self::ArgumentsUnread => "arguments could not be read",
             Self::ClockBackwards => "clock stepped back during the call",
             Self::OutputsUnread => "outputs could not be read",
+            Self::GuardRingFull => "no room to hand a call over to user space",
         }
     }
 }
@@ -192,12 +206,15 @@ impl Flow {
             (Cause::ArgumentsUnread, self.unreadable),
             (Cause::ClockBackwards, self.backwards),
             (Cause::OutputsUnread, self.unread),
+            (Cause::GuardRingFull, self.guard_dropped),
         ];
         let waiting = self.due() - i128::from(pool) - i128::from(recursion);
         Balance {
             calls: (self.entered + self.entry_missed + self.unseen + both + hidden)
                 .saturating_sub(self.canary + self.canary_missed),
-            measured: self.exited.saturating_sub(self.backwards + self.unread + self.canary),
+            measured: self
+                .exited
+                .saturating_sub(self.backwards + self.unread + self.canary + self.guard_dropped),
             lost: without(self.canary_missed, lost),
             in_flight: u64::try_from(waiting).unwrap_or(0) + hidden,
             unmatched: self.unmatched,
@@ -212,6 +229,15 @@ impl Flow {
 
     /// Whose the misses at returns were.
     fn missed(&self) -> Missed {
+        if let Some(misses) = self.guard_missed {
+            // What the guard missed and the program saw is no loss; a call that has not come back and
+            // that the guard may have missed is one.
+            let at_returns = misses.saturating_sub(self.unseen);
+            let due = u64::try_from(self.due()).unwrap_or(0);
+            let unexplained = (i128::from(misses) - i128::from(self.unseen)).min(0);
+            let recursion = at_returns.min(due);
+            return Missed { pool: 0, recursion, both: 0, hidden: 0, unexplained };
+        }
         let of_session = i128::from(self.session_missed) - i128::from(self.unseen);
         let at_returns = u64::try_from(of_session).unwrap_or(0) + self.return_recursion;
         let excess = i128::from(self.return_missed) + i128::from(at_returns) - self.due().max(0);
@@ -252,6 +278,11 @@ impl Flow {
             return_missed: combine(self.return_missed, other.return_missed),
             return_recursion: combine(self.return_recursion, other.return_recursion),
             session_missed: combine(self.session_missed, other.session_missed),
+            guard_missed: match (self.guard_missed, other.guard_missed) {
+                (Some(ours), Some(theirs)) => Some(combine(ours, theirs)),
+                (ours, theirs) => ours.or(theirs),
+            },
+            guard_dropped: combine(self.guard_dropped, other.guard_dropped),
         }
     }
 }
@@ -378,6 +409,30 @@ mod tests {
         assert_eq!((balance.calls, balance.in_flight, balance.lost_calls()), (641, 1, 10));
         let impossible = Flow { entered: 10, exited: 10, unseen: 1, ..Flow::default() };
         assert_eq!(impossible.balance().unexplained, -1);
+    }
+
+    #[test]
+    fn what_a_guard_saw_is_no_loss() {
+        let flow =
+            Flow { entered: 640, exited: 640, session_missed: 7, guard_missed: Some(0), ..Flow::default() };
+        let balance = flow.balance();
+        assert!(balance.is_complete());
+        assert_eq!((balance.calls, balance.measured), (640, 640));
+        // One call was missed at its entry by both, one at its return; a miss more of the guard's hit
+        // nothing.
+        let flow = Flow {
+            entered: 639,
+            exited: 638,
+            unmatched: 1,
+            unseen: 1,
+            session_missed: 9,
+            guard_missed: Some(3),
+            ..Flow::default()
+        };
+        let balance = flow.balance();
+        assert_eq!((balance.calls, balance.measured, balance.in_flight), (640, 638, 0));
+        assert_eq!(balance.lost, [(Cause::EntryMissed, 1), (Cause::ReturnRecursion, 1)]);
+        assert_eq!(balance.unexplained, 0);
     }
 
     #[test]

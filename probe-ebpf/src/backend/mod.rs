@@ -3,4 +3,5 @@
 
 mod fentry;
 mod fsession;
+mod guard;
 mod kprobe;

@@ -111,6 +111,8 @@ const COMPLETE: Flow = Flow {
     return_missed: 0,
     return_recursion: 0,
     session_missed: 0,
+    guard_missed: None,
+    guard_dropped: 0,
 };
 
 #[test]

@@ -11,7 +11,7 @@ use aya::{Ebpf, EbpfLoader};
 use probe_common::constant::Constant;
 use probe_common::site::{Backend, Site, SiteId};
 use probe_common::wire::{
-    self, CALLS_MAP, DispatchOpen, GetPhysOpen, LOCK_BLOCKS_MAP, OPEN_SLOTS, WAITS_MAP,
+    self, CALLS_MAP, DispatchOpen, GUARDED_MAP, GetPhysOpen, LOCK_BLOCKS_MAP, OPEN_SLOTS, WAITS_MAP,
 };
 
 use super::mapping::Mapping;
@@ -46,6 +46,9 @@ pub(super) fn load(config: &Config) -> Result<Programs, SourceError> {
     if config.calls.is_some() {
         loader.map_max_entries(CALLS_MAP, RING);
     }
+    if config.guard {
+        loader.map_max_entries(GUARDED_MAP, RING);
+    }
     if config.locks {
         loader.map_max_entries(WAITS_MAP, OPEN_SLOTS).map_max_entries(LOCK_BLOCKS_MAP, cpus);
     }
@@ -67,6 +70,7 @@ fn constants(config: &Config, cpus: u32, types: Option<&Types>) -> Result<Vec<(C
         (Constant::Cpus, u64::from(cpus)),
         (Constant::CanaryThread, u64::from(config.canary_thread)),
         (Constant::Locks, u64::from(config.locks)),
+        (Constant::Guarded, u64::from(config.guard)),
     ]);
     if let Some(calls) = config.calls {
         constants.extend([
@@ -114,12 +118,12 @@ impl Programs {
         self.types.as_ref()
     }
 
-    /// The ring of single calls; at most once.
-    pub(super) fn take_calls(&mut self) -> Result<RingBuf<MapData>, SourceError> {
-        let map = self.ebpf.take_map(CALLS_MAP);
-        let missing = || SourceError::Missing { kind: "ring buffer", name: CALLS_MAP.to_owned() };
+    /// A ring of calls; at most once.
+    pub(super) fn take_ring(&mut self, name: &'static str) -> Result<RingBuf<MapData>, SourceError> {
+        let map = self.ebpf.take_map(name);
+        let missing = || SourceError::Missing { kind: "ring buffer", name: name.to_owned() };
         RingBuf::try_from(map.ok_or_else(missing)?)
-            .map_err(|source| SourceError::Map { map: CALLS_MAP, source: Box::new(source) })
+            .map_err(|source| SourceError::Map { map: name, source: Box::new(source) })
     }
 
     /// A map of the object, constants and aya-log's own among them.

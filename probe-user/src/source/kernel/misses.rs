@@ -21,6 +21,8 @@ pub(super) struct Misses {
     pub(super) exit_recursion: u64,
     /// Entries or returns that found the program of both running on their CPU.
     pub(super) either: u64,
+    /// The same of the guard beside that program, where there is one.
+    pub(super) guard: Option<u64>,
 }
 
 impl Misses {
@@ -29,7 +31,12 @@ impl Misses {
         self.entry.saturating_sub(older.entry)
             + self.exit.saturating_sub(older.exit)
             + self.exit_recursion.saturating_sub(older.exit_recursion)
-            + self.either.saturating_sub(older.either)
+            + self.hidden().saturating_sub(older.hidden())
+    }
+
+    /// Misses of a session that may hide a call.
+    fn hidden(&self) -> u64 {
+        self.guard.unwrap_or(self.either)
     }
 
     /// Misses of all kinds.
@@ -69,6 +76,12 @@ fn fdinfo_of(descriptor: BorrowedFd<'_>) -> Result<(PathBuf, String), SourceErro
         Ok(text) => Ok((path, text)),
         Err(source) => Err(SourceError::File { path, source }),
     }
+}
+
+/// The number of a link of ours.
+pub(super) fn link_number(link: BorrowedFd<'_>, site: &'static str) -> Result<u64, SourceError> {
+    let (_, text) = fdinfo_of(link)?;
+    value(&text, "link_id").ok_or(SourceError::NoMissCounter { site, field: "link_id" })
 }
 
 /// The recursion misses of a program of ours.

@@ -9,6 +9,7 @@ mod bpf;
 mod calls;
 mod canary;
 mod cost;
+mod guard;
 mod load;
 mod locks;
 mod logs;
@@ -29,6 +30,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use probe_common::site::{Backend, SITES, Site};
+use probe_common::wire::{CALLS_MAP, GUARDED_MAP};
 use probe_model::call::{Call, Taken};
 use probe_model::cost::{Calibration, ProgramCost};
 use probe_model::sample::Sample;
@@ -49,6 +51,7 @@ pub use object::object;
 
 /// What the programs must be told before they are loaded.
 #[derive(Debug, Clone, Copy)]
+#[allow(clippy::struct_excessive_bools, reason = "switches, each of its own")]
 pub struct Config {
     /// How programs are attached.
     pub backend: Backend,
@@ -64,6 +67,9 @@ pub struct Config {
     pub calls: Option<CallsConfig>,
     /// Whether lock waits are recorded.
     pub locks: bool,
+    /// Whether a second program takes over the calls that the first one of a session misses; of the
+    /// fsession backend only.
+    pub guard: bool,
     /// Whether the kernel's run-time statistics of our programs are on: for the whole machine.
     pub run_times: bool,
 }
@@ -102,6 +108,10 @@ pub enum SourceError {
     NoRunTime { path: PathBuf },
     #[error("cannot switch the kernel's BPF statistics on (CAP_SYS_ADMIN)")]
     Statistics(#[source] std::io::Error),
+    #[error(
+        "other programs are attached to {symbol} all the time: the guard cannot be put beside ours; try again"
+    )]
+    Crowded { symbol: &'static str },
     #[error("cannot load the BPF object")]
     Load(#[source] Box<aya::EbpfError>),
     #[error("the BPF object has no {kind} {name:?}: it does not belong to this binary")]
@@ -166,14 +176,19 @@ impl KernelSource {
     /// Load, attach, arm.
     pub fn start(config: &Config) -> Result<Self, SourceError> {
         let mut programs = load::load(config)?;
-        let reader = read::Reader::new(&programs, config)?;
+        let mut reader = read::Reader::new(&programs, config)?;
         // Before the sites: a call must not find its waits unwatched.
         let locks = if config.locks { Some(LockProbes::attach(&mut programs)?) } else { None };
         let probes = Probes::attach(&mut programs, config, &mut || {})?;
         let ring = match config.calls {
-            Some(calls) => Some(Ring::new(programs.take_calls()?, config.length_is_cap, calls.include_iova)),
+            Some(calls) => {
+                Some(Ring::new(programs.take_ring(CALLS_MAP)?, config.length_is_cap, calls.include_iova))
+            }
             None => None,
         };
+        if config.guard {
+            reader.guard(programs.take_ring(GUARDED_MAP)?);
+        }
         let statistics = if config.run_times { Some(statistics()?) } else { None };
         let baseline = match config.backend {
             // Its programs see from the first call on which entries they missed.

@@ -8,12 +8,13 @@ use std::collections::BTreeMap;
 use std::mem::offset_of;
 use std::time::{Duration, Instant as Clock};
 
+use aya::maps::{MapData, RingBuf};
 use probe_common::command;
 use probe_common::dist::{FailedLatencies, Latencies, RunLengths};
 use probe_common::site::{SITES, SiteId};
 use probe_common::wire::{
-    BLOCKS_MAP, Block, CALLERS, CALLERS_MAP, CommandCell, ERRNO_SLOTS, Flow as Fates, LOCK_BLOCKS_MAP,
-    SCAN_CLASSES, SHARED_MAP, ScanCell, Stop,
+    BLOCKS_MAP, Block, CALLERS, CALLERS_MAP, CommandCell, ERRNO_SLOTS, Flow as Fates, GuardFlow,
+    LOCK_BLOCKS_MAP, SCAN_CLASSES, SHARED_MAP, ScanCell, Stop,
 };
 use probe_model::attribution::Row;
 use probe_model::histogram::Histogram;
@@ -23,6 +24,7 @@ use probe_model::sample::{Calls, Counters, Instant, Sample, Scans};
 use rustix::time::{ClockId, clock_gettime};
 
 use super::attribution::{self, Callers};
+use super::guard::Guarded;
 use super::load::{Programs, possible_cpus};
 use super::locks::LockReader;
 use super::mapping::Mapping;
@@ -39,6 +41,7 @@ pub(super) struct Reader {
     runs: Vec<Total>,
     callers: Callers,
     locks: Option<LockReader>,
+    guarded: Option<Guarded>,
 }
 
 /// Calls by outcome.
@@ -86,7 +89,13 @@ impl Reader {
             } else {
                 None
             },
+            guarded: None,
         })
+    }
+
+    /// Count the calls that come out of the guards' ring too.
+    pub(super) fn guard(&mut self, ring: RingBuf<MapData>) {
+        self.guarded = Some(Guarded::new(ring));
     }
 
     pub(super) fn cpus(&self) -> u32 {
@@ -103,7 +112,13 @@ impl Reader {
     /// Add up all CPUs.
     pub(super) fn sample(&mut self, missed: &Missed<'_>, depth: Depth) -> Sample {
         let at = now();
-        let attribution = self.callers.rows(&self.blocks);
+        if let Some(guarded) = &mut self.guarded {
+            guarded.drain();
+        }
+        let mut attribution = self.callers.rows(&self.blocks);
+        if let Some(guarded) = &self.guarded {
+            guarded.add_to_rows(&mut attribution, |slot| self.callers.empty_row(slot));
+        }
         let dispatch = self.dispatch(depth);
         let get_phys = self.get_phys(depth, &attribution);
         let mut flow = self.flows(missed);
@@ -134,8 +149,12 @@ impl Reader {
 
     /// Canary calls that a site has counted.
     pub(super) fn canaries(&self, site: SiteId) -> u64 {
-        let offset = offset_of!(Block, flow) + site as usize * size_of::<Fates>();
-        (0..self.blocks.elements()).map(|cpu| self.blocks.part::<Fates>(cpu, offset).canary).sum()
+        let seen = offset_of!(Block, flow) + site as usize * size_of::<Fates>();
+        let guarded = offset_of!(Block, guard) + site as usize * size_of::<GuardFlow>();
+        let of_cpu = |cpu| {
+            self.blocks.part::<Fates>(cpu, seen).canary + self.blocks.part::<GuardFlow>(cpu, guarded).canary
+        };
+        (0..self.blocks.elements()).map(of_cpu).sum()
     }
 
     /// Fates that are counted at the sites; `exited` is not among them.
@@ -149,6 +168,7 @@ impl Reader {
                 return_missed: now.exit.saturating_sub(before.exit),
                 return_recursion: now.exit_recursion.saturating_sub(before.exit_recursion),
                 session_missed: now.either.saturating_sub(before.either),
+                guard_missed: now.guard.map(|misses| misses - before.guard.unwrap_or(0)),
                 ..Flow::default()
             };
             for cpu in 0..self.blocks.elements() {
@@ -164,6 +184,17 @@ impl Reader {
                     unread: fates.unread,
                     unseen: fates.unseen,
                     canary: fates.canary,
+                    ..Flow::default()
+                });
+                let offset = offset_of!(Block, guard) + place * size_of::<GuardFlow>();
+                let guard: GuardFlow = self.blocks.part(cpu, offset);
+                sum.append(&Flow {
+                    entered: guard.entered,
+                    unmatched: guard.unseen,
+                    unseen: guard.unseen,
+                    canary: guard.canary,
+                    backwards: guard.backwards,
+                    guard_dropped: guard.dropped,
                     ..Flow::default()
                 });
             }
@@ -189,6 +220,9 @@ impl Reader {
                 dispatch.insert(name, Calls { ok, failed, errors: outcomes.errors.clone() });
             }
         }
+        if let Some(guarded) = &self.guarded {
+            guarded.add_to_dispatch(&mut dispatch);
+        }
         dispatch
     }
 
@@ -205,7 +239,10 @@ impl Reader {
         let runs = runs.map(|(stop, histogram)| (stop.name().to_owned(), histogram)).collect();
         let (_, failed) = self.failed_scans.read(blocks, depth);
         let errors = self.failed_scans.errors.clone();
-        let scans = Scans { ok, failed, errors, pages: attribution::pages(attribution), runs };
+        let mut scans = Scans { ok, failed, errors, pages: attribution::pages(attribution), runs };
+        if let Some(guarded) = &self.guarded {
+            guarded.add_to_scans(&mut scans);
+        }
         (scans.count() > 0).then_some(scans)
     }
 }
@@ -242,7 +279,7 @@ fn returned(flow: &mut BTreeMap<String, Flow>, dispatch: &BTreeMap<String, Calls
             SiteId::GetPhys => get_phys.map_or(0, Scans::count),
         };
         if let Some(flow) = flow.get_mut(site.name) {
-            flow.exited = counted + flow.backwards + flow.unread + flow.canary;
+            flow.exited = counted + flow.backwards + flow.unread + flow.canary + flow.guard_dropped;
         }
     }
 }

@@ -90,7 +90,7 @@ impl SiteProbes {
             entry: entry + fdinfo.recursion_misses(self.entry.program, site)?,
             exit: exit.saturating_sub(entry),
             exit_recursion: fdinfo.recursion_misses(self.exit.program, site)?,
-            either: 0,
+            ..Misses::default()
         })
     }
     pub(super) fn run_times(&self) -> Result<Vec<(&'static str, RunTime)>, SourceError> {

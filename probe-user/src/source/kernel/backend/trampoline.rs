@@ -24,6 +24,9 @@ use super::super::types::Types;
 use super::super::{Config, Programs, SourceError};
 use crate::btf::Btf;
 
+/// Attempts to attach two programs with nothing in between.
+const ATTEMPTS: u32 = 4;
+
 /// The programs of all sites.
 pub(in super::super) struct Trampolines(Vec<SitePrograms>);
 
@@ -36,10 +39,16 @@ struct SitePrograms {
 
 /// What the programs of a site are called and where they go, the ones at returns first: a call that
 /// begins in between then shows up as a return without an entry, which is counted.
-fn programs_of(site: &Site, backend: Backend, extra: bool) -> Vec<(AttachType, &'static str)> {
-    match backend {
-        Backend::Fsession if extra => vec![(AttachType::Fsession, site.fsession_extra)],
-        Backend::Fsession => vec![(AttachType::Fsession, site.fsession)],
+///
+/// A program that was attached later runs earlier (`hlist_add_head` in kernel/bpf/trampoline.c, Linux 7.3), so
+/// a guard comes first.
+fn programs_of(site: &Site, config: &Config) -> Vec<(AttachType, &'static str)> {
+    let session = if config.needs_extra() { site.fsession_extra } else { site.fsession };
+    match config.backend {
+        Backend::Fsession if config.guard => {
+            vec![(AttachType::Fsession, site.guard), (AttachType::Fsession, session)]
+        }
+        Backend::Fsession => vec![(AttachType::Fsession, session)],
         _ => vec![(AttachType::Fexit, site.fentry.exit), (AttachType::Fentry, site.fentry.entry)],
     }
 }
@@ -54,10 +63,7 @@ pub(super) fn attach(
     let object = relocated(programs)?;
     let load = |site: &'static Site| {
         let load = |(attach, name)| kernel.load(&object, site, attach, name).map(|fd| (attach, name, fd));
-        let programs = programs_of(site, config.backend, config.needs_extra())
-            .into_iter()
-            .map(load)
-            .collect::<Result<_, _>>()?;
+        let programs = programs_of(site, config).into_iter().map(load).collect::<Result<_, _>>()?;
         Ok(SitePrograms { site, programs, links: Vec::new() })
     };
     let mut sites = SITES.iter().map(load).collect::<Result<Vec<_>, SourceError>>()?;
@@ -93,24 +99,43 @@ impl Trampolines {
 
 impl SitePrograms {
     fn link(&mut self) -> Result<(), SourceError> {
-        for (attach, _, program) in &self.programs {
-            let link = bpf::link(program.as_fd(), *attach).map_err(|error| SourceError::Attach {
-                program: attach.name(),
-                symbol: self.site.symbol.to_owned(),
-                source: Box::new(error),
-            })?;
-            self.links.push(link);
+        for _ in 0..ATTEMPTS {
+            for (attach, _, program) in &self.programs {
+                let link = bpf::link(program.as_fd(), *attach).map_err(|error| SourceError::Attach {
+                    program: attach.name(),
+                    symbol: self.site.symbol.to_owned(),
+                    source: Box::new(error),
+                })?;
+                self.links.push(link);
+            }
+            if !self.has_guard() || self.are_neighbours()? {
+                return Ok(());
+            }
+            self.links.clear();
         }
-        Ok(())
+        Err(SourceError::Crowded { symbol: self.site.symbol })
+    }
+
+    fn has_guard(&self) -> bool {
+        self.programs.iter().any(|(_, name, _)| *name == self.site.guard)
+    }
+
+    /// Whether no other program came between the guard and the one that it guards: links are numbered
+    /// in the order in which they are made, whoever makes them.
+    fn are_neighbours(&self) -> Result<bool, SourceError> {
+        let number = |link: &OwnedFd| misses::link_number(link.as_fd(), self.site.name);
+        let numbers = self.links.iter().map(number).collect::<Result<Vec<_>, _>>()?;
+        Ok(numbers.windows(2).all(|pair| pair[1] == pair[0] + 1))
     }
 
     /// A trampoline has no pool that could run empty: all it counts is a program that found itself
     /// running on its CPU, preempted.
     fn misses(&self) -> Result<Misses, SourceError> {
         let mut misses = Misses::default();
-        for (attach, _, program) in &self.programs {
+        for (attach, name, program) in &self.programs {
             let count = recursion_misses(program.as_fd(), self.site.name)?;
             match attach {
+                AttachType::Fsession if *name == self.site.guard => misses.guard = Some(count),
                 AttachType::Fentry => misses.entry = count,
                 AttachType::Fexit => misses.exit_recursion = count,
                 AttachType::Fsession => misses.either = count,
