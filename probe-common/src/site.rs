@@ -3,6 +3,8 @@
 //! A row names the kernel symbol and the programs that `probe-ebpf` compiles for it; a test reads
 //! the built BPF object and compares it with this table.
 
+use crate::wire::GUARDS;
+
 /// A probed kernel function.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u32)]
@@ -63,8 +65,8 @@ pub struct Site {
     /// The same with single calls, lock waits and diagnostics, which the programs of the other backends
     /// always have in them.
     pub fsession_extra: &'static str,
-    /// Program that takes over what the one of `fsession` does not see.
-    pub guard: &'static str,
+    /// Programs that take over what the one of `fsession` does not see, in the order in which they run.
+    pub guards: [&'static str; GUARDS],
     /// Programs of the `fentry` backend.
     pub fentry: Pair,
     /// Programs of the `kprobe` backend.
@@ -81,7 +83,7 @@ pub const SITES: [Site; 2] = [
         symbol: "iommufd_fops_ioctl",
         fsession: "dispatch_both",
         fsession_extra: "dispatch_extra",
-        guard: "dispatch_guard",
+        guards: ["dispatch_guard1", "dispatch_guard2"],
         fentry: Pair { entry: "dispatch_fentry", exit: "dispatch_fexit" },
         kprobe: Pair { entry: "dispatch_entry", exit: "dispatch_return" },
         open_map: "DISPATCH_OPEN",
@@ -92,7 +94,7 @@ pub const SITES: [Site; 2] = [
         symbol: "iopt_get_phys",
         fsession: "get_phys_both",
         fsession_extra: "get_phys_extra",
-        guard: "get_phys_guard",
+        guards: ["get_phys_guard1", "get_phys_guard2"],
         fentry: Pair { entry: "get_phys_fentry", exit: "get_phys_fexit" },
         kprobe: Pair { entry: "get_phys_entry", exit: "get_phys_return" },
         open_map: "GET_PHYS_OPEN",
@@ -130,7 +132,8 @@ mod tests {
             for name in [
                 site.fsession,
                 site.fsession_extra,
-                site.guard,
+                site.guards[0],
+                site.guards[1],
                 site.fentry.entry,
                 site.fentry.exit,
                 site.kprobe.entry,

@@ -36,6 +36,9 @@ pub const WAITS_MAP: &str = "WAITS";
 /// Name of the array of [`LockBlock`]s, one per possible CPU, mappable.
 pub const LOCK_BLOCKS_MAP: &str = "LOCK_BLOCKS";
 
+/// Guards of a session's program, where it has any.
+pub const GUARDS: usize = 2;
+
 /// Rows of the table of callers. The first ones are for who finds it full, one a site.
 pub const CALLERS: usize = 256;
 
@@ -85,14 +88,14 @@ pub struct Flow {
     pub dropped: u64,
 }
 
-/// What the guard of a site did, where the site has one. The calls that it took over are in no
+/// What a guard of a site did, where the site has any. The calls that it took over are in no
 /// distribution: they are in [`GUARDED_MAP`].
 #[derive(Debug, Clone, Copy, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct GuardFlow {
-    /// Calls whose entry the site's program missed and the guard saw.
+    /// Calls whose entry the programs before it missed and it saw.
     pub entered: u64,
-    /// Returns of calls whose entry both missed.
+    /// Returns of calls whose entry all missed; counted by the last guard.
     pub unseen: u64,
     /// Calls that it took over and that found the ring full or busy.
     pub dropped: u64,
@@ -167,7 +170,7 @@ pub struct Block {
     /// Fates of calls, by [`crate::site::SiteId`].
     pub flow: [Flow; SITES.len()],
     /// What the sites' guards did, by [`crate::site::SiteId`].
-    pub guard: [GuardFlow; SITES.len()],
+    pub guard: [[GuardFlow; GUARDS]; SITES.len()],
     /// The site's last caller here, by [`crate::site::SiteId`].
     pub last: [LastCaller; SITES.len()],
     /// Callers by slot.
@@ -391,7 +394,7 @@ mod tests {
     fn sizes_are_pinned() {
         assert_eq!(size_of::<Flow>(), 88);
         assert_eq!(size_of::<CommandCell>(), 32 + 4096 * 4 + 32 + 560 * 4 + 576 * 8);
-        assert_eq!(offset_of!(Block, dispatch), 8 + 2 * 88 + 2 * 40 + 2 * 16 + CALLERS * 40);
+        assert_eq!(offset_of!(Block, dispatch), 8 + 2 * 88 + 2 * 80 + 2 * 16 + CALLERS * 40);
         assert_eq!(size_of::<CallRecord>(), 96);
         assert_eq!(size_of::<Block>() % 8, 0);
         // 64 of them and everything else stay below 64 MiB.

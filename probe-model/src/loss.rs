@@ -17,8 +17,8 @@
 //! each. With no call in flight that is exact; with some, the fewest calls are taken that explain the
 //! counters.
 //!
-//! Where that program has a guard, a call is lost only if both missed the same end of it. The misses of
-//! the program are then no losses, and those of the guard bound the losses from above.
+//! Where that program has guards, a call is lost only if all missed the same end of it. The misses of
+//! the program are then no losses, and those of the guards bound the losses from above.
 
 use serde::{Deserialize, Serialize};
 
@@ -66,11 +66,11 @@ pub struct Flow {
     /// Recursion misses of the program of a session, at entries and returns.
     #[serde(default)]
     pub session_missed: u64,
-    /// Recursion misses of the guard beside it, where there is one: only a call that both missed is
-    /// lost.
+    /// Recursion misses of the guards beside it, where there are any, of the one that has fewest: only a
+    /// call that all missed is lost.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub guard_missed: Option<u64>,
-    /// Of `exited`: calls that the guard took over and could not hand over; in no distribution.
+    /// Of `exited`: calls that a guard took over and could not hand over; in no distribution.
     #[serde(default)]
     pub guard_dropped: u64,
 }
@@ -95,7 +95,7 @@ pub enum Cause {
     ClockBackwards,
     /// The outputs of the call could not be read.
     OutputsUnread,
-    /// The guard had no room to hand the call over.
+    /// A guard had no room to hand the call over.
     GuardRingFull,
 }
 
@@ -230,8 +230,8 @@ impl Flow {
     /// Whose the misses at returns were.
     fn missed(&self) -> Missed {
         if let Some(misses) = self.guard_missed {
-            // What the guard missed and the program saw is no loss; a call that has not come back and
-            // that the guard may have missed is one.
+            // What guards missed and another saw is no loss; a call that has not come back and that
+            // all may have missed is one.
             let at_returns = misses.saturating_sub(self.unseen);
             let due = u64::try_from(self.due()).unwrap_or(0);
             let unexplained = (i128::from(misses) - i128::from(self.unseen)).min(0);

@@ -134,7 +134,7 @@ pub struct SourceArgs {
     /// Record how long calls wait for the IOAS's lock and for the mutex of the pages
     #[arg(long, env = "IOVASCOPE_LOCKS")]
     pub locks: bool,
-    /// With fsession: a second program sees the calls that the first one misses because it was preempted
+    /// With fsession: two more programs see the calls that the first one misses because it was preempted
     /// on their CPU; costs more for each call
     #[arg(long, env = "IOVASCOPE_GUARD")]
     pub guard: bool,

@@ -52,7 +52,9 @@ fn programs_are_those_of_the_site_table() {
         SITES.map(|site| site.kprobe.exit).to_vec(),
         SITES
             .iter()
-            .flat_map(|site| [site.fentry.entry, site.fsession, site.fsession_extra, site.guard])
+            .flat_map(|site| {
+                [site.fentry.entry, site.fsession, site.fsession_extra].into_iter().chain(site.guards)
+            })
             .collect(),
         SITES.map(|site| site.fentry.exit).to_vec(),
         LOCK_PROGRAMS.map(|(program, _)| program).to_vec(),

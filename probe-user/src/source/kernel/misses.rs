@@ -21,7 +21,7 @@ pub(super) struct Misses {
     pub(super) exit_recursion: u64,
     /// Entries or returns that found the program of both running on their CPU.
     pub(super) either: u64,
-    /// The same of the guard beside that program, where there is one.
+    /// The same of the guards beside that program, where there are any: of the one that missed less.
     pub(super) guard: Option<u64>,
 }
 

@@ -13,7 +13,7 @@ use probe_common::command;
 use probe_common::dist::{FailedLatencies, Latencies, RunLengths};
 use probe_common::site::{SITES, SiteId};
 use probe_common::wire::{
-    BLOCKS_MAP, Block, CALLERS, CALLERS_MAP, CommandCell, ERRNO_SLOTS, Flow as Fates, GuardFlow,
+    BLOCKS_MAP, Block, CALLERS, CALLERS_MAP, CommandCell, ERRNO_SLOTS, Flow as Fates, GUARDS, GuardFlow,
     LOCK_BLOCKS_MAP, SCAN_CLASSES, SHARED_MAP, ScanCell, Stop,
 };
 use probe_model::attribution::Row;
@@ -147,12 +147,18 @@ impl Reader {
         }
     }
 
+    /// What a site's guards did on a CPU.
+    fn guards(&self, cpu: usize, site: SiteId) -> [GuardFlow; GUARDS] {
+        let of_site = site as usize * size_of::<[GuardFlow; GUARDS]>();
+        self.blocks.part(cpu, offset_of!(Block, guard) + of_site)
+    }
+
     /// Canary calls that a site has counted.
     pub(super) fn canaries(&self, site: SiteId) -> u64 {
         let seen = offset_of!(Block, flow) + site as usize * size_of::<Fates>();
-        let guarded = offset_of!(Block, guard) + site as usize * size_of::<GuardFlow>();
         let of_cpu = |cpu| {
-            self.blocks.part::<Fates>(cpu, seen).canary + self.blocks.part::<GuardFlow>(cpu, guarded).canary
+            let guarded: u64 = self.guards(cpu, site).iter().map(|guard| guard.canary).sum();
+            self.blocks.part::<Fates>(cpu, seen).canary + guarded
         };
         (0..self.blocks.elements()).map(of_cpu).sum()
     }
@@ -186,17 +192,17 @@ impl Reader {
                     canary: fates.canary,
                     ..Flow::default()
                 });
-                let offset = offset_of!(Block, guard) + place * size_of::<GuardFlow>();
-                let guard: GuardFlow = self.blocks.part(cpu, offset);
-                sum.append(&Flow {
-                    entered: guard.entered,
-                    unmatched: guard.unseen,
-                    unseen: guard.unseen,
-                    canary: guard.canary,
-                    backwards: guard.backwards,
-                    guard_dropped: guard.dropped,
-                    ..Flow::default()
-                });
+                for guard in self.guards(cpu, site.id) {
+                    sum.append(&Flow {
+                        entered: guard.entered,
+                        unmatched: guard.unseen,
+                        unseen: guard.unseen,
+                        canary: guard.canary,
+                        backwards: guard.backwards,
+                        guard_dropped: guard.dropped,
+                        ..Flow::default()
+                    });
+                }
             }
             flows.insert(site.name.to_owned(), sum);
         }

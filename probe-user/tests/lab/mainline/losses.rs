@@ -32,6 +32,24 @@ fn contended_calls_balance(backend: &str) {
     }
 }
 
+/// With guards a call is lost only where all three programs of a site were preempted on its CPU.
+#[test]
+fn guards_take_over_what_a_session_misses() {
+    guest::huge_pages(40);
+    let load = "--memory hugetlb --size 32M --cap max --step huge --threads 64 --count 640";
+    let recorded = guest::record_load_with("guarded", &["--guard"], load);
+    let report = &recorded.report;
+    assert_eq!(report["balance"]["get_phys"]["calls"].as_u64(), Some(640), "{report}");
+    for site in ["dispatch", "get_phys"] {
+        let lost = balanced(report, site);
+        let flow = &report["balance"][site]["flow"];
+        let [missed, guards] = ["session_missed", "guard_missed"].map(|key| flow[key].as_u64().unwrap());
+        assert!(lost.is_empty() || (guards > 0 && missed > 0), "{lost:?} {flow}");
+    }
+    // What was handed over is counted like the rest.
+    guest::runs_agree_unless_lost(&recorded);
+}
+
 /// The laws hold at a site with nothing in flight; the causes of what was lost.
 fn balanced(report: &Value, site: &str) -> Vec<String> {
     let balance = &report["balance"][site];

@@ -40,7 +40,7 @@ pub(super) const NONE: &str = "none";
 pub(super) const PEERS: [&str; 2] = ["bpftrace-fentry", "bpftrace-kprobe"];
 
 /// Every arm, in the order of the table. A new one is a row here.
-pub(super) const ARMS: [Arm; 9] = [
+pub(super) const ARMS: [Arm; 12] = [
     Arm {
         name: NONE,
         what: "no probe: the caller, the system call, the ioctl, the scan",
@@ -65,6 +65,21 @@ pub(super) const ARMS: [Arm; 9] = [
         name: "fsession",
         what: "iovascope, everything",
         tool: Tool::Ours { backend: "fsession", options: &[] },
+    },
+    Arm {
+        name: "fsession-calls",
+        what: "iovascope, and one call in 1,000 recorded by itself",
+        tool: Tool::Ours { backend: "fsession", options: &["--calls-every", "1000"] },
+    },
+    Arm {
+        name: "fsession-locks",
+        what: "iovascope, and lock waits",
+        tool: Tool::Ours { backend: "fsession", options: &["--locks"] },
+    },
+    Arm {
+        name: "fsession-guard",
+        what: "iovascope, and guards for calls that meet the program preempted",
+        tool: Tool::Ours { backend: "fsession", options: &["--guard"] },
     },
     Arm {
         name: "fentry",

@@ -41,12 +41,13 @@ struct SitePrograms {
 /// begins in between then shows up as a return without an entry, which is counted.
 ///
 /// A program that was attached later runs earlier (`hlist_add_head` in kernel/bpf/trampoline.c, Linux 7.3), so
-/// a guard comes first.
+/// the last guard comes first.
 fn programs_of(site: &Site, config: &Config) -> Vec<(AttachType, &'static str)> {
     let session = if config.needs_extra() { site.fsession_extra } else { site.fsession };
     match config.backend {
         Backend::Fsession if config.guard => {
-            vec![(AttachType::Fsession, site.guard), (AttachType::Fsession, session)]
+            let guards = site.guards.iter().rev().copied();
+            guards.chain([session]).map(|name| (AttachType::Fsession, name)).collect()
         }
         Backend::Fsession => vec![(AttachType::Fsession, session)],
         _ => vec![(AttachType::Fexit, site.fentry.exit), (AttachType::Fentry, site.fentry.entry)],
@@ -108,7 +109,7 @@ impl SitePrograms {
                 })?;
                 self.links.push(link);
             }
-            if !self.has_guard() || self.are_neighbours()? {
+            if !self.has_guards() || self.are_neighbours()? {
                 return Ok(());
             }
             self.links.clear();
@@ -116,11 +117,11 @@ impl SitePrograms {
         Err(SourceError::Crowded { symbol: self.site.symbol })
     }
 
-    fn has_guard(&self) -> bool {
-        self.programs.iter().any(|(_, name, _)| *name == self.site.guard)
+    fn has_guards(&self) -> bool {
+        self.programs.iter().any(|(_, name, _)| self.site.guards.contains(name))
     }
 
-    /// Whether no other program came between the guard and the one that it guards: links are numbered
+    /// Whether no other program came between the guards and the one that they guard: links are numbered
     /// in the order in which they are made, whoever makes them.
     fn are_neighbours(&self) -> Result<bool, SourceError> {
         let number = |link: &OwnedFd| misses::link_number(link.as_fd(), self.site.name);
@@ -135,7 +136,10 @@ impl SitePrograms {
         for (attach, name, program) in &self.programs {
             let count = recursion_misses(program.as_fd(), self.site.name)?;
             match attach {
-                AttachType::Fsession if *name == self.site.guard => misses.guard = Some(count),
+                // A call that all missed is one miss of each.
+                AttachType::Fsession if self.site.guards.contains(name) => {
+                    misses.guard = Some(misses.guard.map_or(count, |other| other.min(count)));
+                }
                 AttachType::Fentry => misses.entry = count,
                 AttachType::Fexit => misses.exit_recursion = count,
                 AttachType::Fsession => misses.either = count,
