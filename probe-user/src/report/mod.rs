@@ -3,6 +3,7 @@
 //! Percentiles are computed here and stand in no recording. Every latency and length is an integer in
 //! its base unit (ns, pages, bytes); text rounds for people.
 
+mod cost;
 pub mod difference;
 pub mod html;
 mod markdown;
@@ -12,6 +13,7 @@ use std::collections::BTreeMap;
 
 use probe_model::attribution::Row;
 use probe_model::canary::Canary;
+use probe_model::cost::ProgramCost;
 use probe_model::errno;
 use probe_model::figures::{Figures, scan_lengths};
 use probe_model::histogram::Histogram;
@@ -61,6 +63,8 @@ pub struct Report {
     pub processes: Vec<ProcessReport>,
     /// Lock waits and scanning, by series.
     pub locks: BTreeMap<String, Figures>,
+    /// Run time of iovascope's own programs; only where it was asked for.
+    pub programs: BTreeMap<String, ProgramCost>,
     /// The recorder's own heartbeat: whether the probes are known to have been alive.
     pub canary: Canary,
     /// Time that the machine slept meanwhile, ns.
@@ -159,6 +163,7 @@ impl Report {
             nanos_per_page: counters.get_phys.as_ref().and_then(scan_cost::mean_per_page),
             processes: processes_of(counters),
             locks: locks_of(counters),
+            programs: counters.programs.clone(),
             canary: counters.canary.clone(),
             suspended: recording.suspended(),
             stepped: i64::try_from(recording.stepped()).unwrap_or(i64::MAX),

@@ -20,6 +20,7 @@ pub fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
     }
     locks(&mut text, report);
     processes(&mut text, report);
+    cost(&mut text, report);
     missed(&mut text, report);
     out.write_all(text.as_bytes())
 }
@@ -91,6 +92,7 @@ fn latencies(text: &mut String, report: &Report) {
     for (name, calls) in &report.dispatch {
         command(text, name, calls);
     }
+    biased(text, report, "dispatch");
     let Some(scans) = &report.get_phys else {
         line!(text, "get_phys {:>24}", "0");
         return;
@@ -100,6 +102,15 @@ fn latencies(text: &mut String, report: &Report) {
         row(text, "scans", ok, unit::nanos);
     }
     row(text, "failed", &scans.failed, unit::nanos);
+    biased(text, report, "get_phys");
+}
+
+/// Said where the percentiles stand: that they are too low.
+fn biased(text: &mut String, report: &Report, site: &str) {
+    if let Some(balance) = report.balance.get(site).filter(|balance| balance.biased) {
+        let lost = unit::count(balance.lost.values().sum());
+        line!(text, "  ! {lost} slow calls are missing: every percentile of {site} is a lower bound");
+    }
 }
 
 fn command(text: &mut String, name: &str, calls: &CallsReport) {
@@ -207,6 +218,18 @@ fn processes(text: &mut String, report: &Report) {
     }
     if report.processes.len() > MOST_PROCESSES {
         line!(text, "  and {} more: see JSON", report.processes.len() - MOST_PROCESSES);
+    }
+}
+
+fn cost(text: &mut String, report: &Report) {
+    let lines = super::cost::lines(report.header.calibration.as_ref(), &report.programs);
+    if lines.is_empty() {
+        return;
+    }
+    line!(text);
+    line!(text, "COST");
+    for cost in lines {
+        line!(text, "  {cost}");
     }
 }
 
