@@ -1,6 +1,5 @@
 //! A recorder in the background.
 
-use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, ChildStderr, Stdio};
@@ -27,7 +26,7 @@ impl Recorder {
         let said = BufReader::new(child.stderr.take().unwrap());
         // The header is written when counting has begun.
         let deadline = Instant::now() + Duration::from_mins(1);
-        while fs::metadata(&file).map_or(0, |file| file.len()) == 0 {
+        while !guest::begun(&file) {
             assert!(Instant::now() < deadline, "the recorder did not begin");
         }
         Self { child, said, file }

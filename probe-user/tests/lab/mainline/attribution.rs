@@ -32,7 +32,8 @@ fn every_call_is_someones(backend: &str) {
     assert_eq!(counts, [300, 700]);
     for row in scans {
         let who = row.who.as_ref().unwrap();
-        assert_eq!((who.comm.as_slice(), who.ioas.is_some()), (&b"iovascope"[..], true), "{row:?}");
+        // The name of the thread that calls.
+        assert_eq!((who.comm.as_slice(), who.ioas.is_some()), (&b"load"[..], true), "{row:?}");
         assert_eq!((row.pages, row.bytes), (row.calls, row.calls * 4096));
         let process =
             rows(&counters, "dispatch").into_iter().find(|row| row.who.as_ref().unwrap().pid == who.pid);

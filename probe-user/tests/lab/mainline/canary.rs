@@ -17,7 +17,7 @@ fn a_quiet_machine_is_known_to_be_quiet() {
         let record = ["record", "-i", "50ms", "-d", "300ms", "--strict", "--backend", backend, "-o"];
         guest::succeed(guest::iovascope(&record).arg(&file));
         let counters = guest::counters_of(&file);
-        assert!(counters.canary.sent >= 5, "{backend}: {:?}", counters.canary);
+        assert!(counters.canary.sent >= 2, "{backend}: {:?}", counters.canary);
         assert_eq!(counters.canary.pulse(), Pulse::Alive, "{backend}");
         // Its calls are in no figure.
         assert!(counters.dispatch.is_empty() && counters.get_phys.is_none(), "{backend}");

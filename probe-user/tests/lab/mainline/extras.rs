@@ -28,7 +28,7 @@ fn single_calls_are_those_that_were_counted(backend: &str) {
     for call in ok {
         let What::GetPhys { iova, cap, run, pages, stop } = &call.what else { unreachable!() };
         assert_eq!((*iova, *cap, *run, *pages), (None, Some(4096), Some(4096), Some(1)), "{call:?}");
-        assert_eq!((stop.as_deref(), call.comm.as_slice()), (Some("cap"), &b"iovascope"[..]));
+        assert_eq!((stop.as_deref(), call.comm.as_slice()), (Some("cap"), &b"load"[..]));
         assert!(!call.slow && call.pid > 0 && call.tid > 0);
     }
     // One in ten, and every one that is slower than nothing at all can be.
