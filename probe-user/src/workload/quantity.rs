@@ -102,6 +102,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, QuantityError> {
     let (number, unit) = text.split_at(digits);
     let number: f64 = number.parse().map_err(|_| bad())?;
     let seconds = match unit.trim() {
+        "ns" => number / 1e9,
         "us" => number / 1e6,
         "ms" => number / 1e3,
         "" | "s" => number,

@@ -265,7 +265,9 @@ impl KernelSource {
         let run_times = self.run_times()?;
         self.statistics = None;
         let mut last = self.probes.detach(last)?;
-        last.iter_mut().zip(misses).for_each(|(last, settled)| last.either = settled.either);
+        for (last, settled) in last.iter_mut().zip(misses) {
+            (last.either, last.guard) = (settled.either, settled.guard);
+        }
         let doubt = self.start_doubt + distance(&before, &last);
         let calls = self.calls();
         let mut sample = self.read(&last, Depth::Whole)?;
