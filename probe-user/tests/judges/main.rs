@@ -6,4 +6,5 @@
 
 mod decoders;
 mod page;
+mod prometheus;
 mod tool;

@@ -1,0 +1,262 @@
+//! A real Prometheus scrapes what a lab run counted, and answers every query of every dashboard; promtool
+//! checks the text and the rules.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use iovascope::recording::{Reader, Writer};
+use probe_model::{metric, series};
+use serde_json::Value;
+
+use crate::tool;
+
+/// Ends with the test.
+struct Process(Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn get(url: &str) -> Option<String> {
+    ureq::get(url).call().ok()?.body_mut().read_to_string().ok()
+}
+
+/// `iovascope serve` of the lab's recording; its address.
+fn serve(recording: &Path, options: &[&str]) -> (Process, String) {
+    let mut command = tool::iovascope(&["serve", "--listen", "127.0.0.1:0", "--processes", "5"]);
+    let mut child = command.args(options).arg(recording).stderr(Stdio::piped()).spawn().unwrap();
+    let mut said = String::new();
+    BufReader::new(child.stderr.take().unwrap()).read_line(&mut said).unwrap();
+    let url = said.trim().rsplit(' ').next().unwrap().to_owned();
+    assert!(url.ends_with("/metrics"), "{said}");
+    (Process(child), url)
+}
+
+/// Asks until there is an answer.
+fn until<T>(what: &str, ask: impl Fn() -> Option<T>) -> T {
+    let deadline = Instant::now() + Duration::from_secs(90);
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        assert!(Instant::now() < deadline, "not while there was patience: {what}");
+        std::thread::yield_now();
+    }
+}
+
+/// The lab's recording as if it had ended now: Prometheus takes no pushes from long ago.
+fn recorded_now(folder: &Path) -> PathBuf {
+    let whole = Reader::begin(tool::LAB_2, "lab".into()).unwrap().whole().unwrap();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos();
+    let shift = u64::try_from(now).unwrap() - whole.window.to.realtime;
+    let mut reader = Reader::begin(tool::LAB_2, "lab".into()).unwrap();
+    let mut header = reader.header().clone();
+    header.started.realtime += shift;
+    let path = folder.join("now.iova");
+    let mut writer = Writer::begin(fs::File::create(&path).unwrap(), "now".into(), &header).unwrap();
+    while let Some(sample) = reader.next_sample().unwrap() {
+        let mut sample = sample.clone();
+        sample.at.realtime += shift;
+        writer.sample(sample).unwrap();
+    }
+    writer.end(&whole.end.unwrap()).unwrap();
+    path
+}
+
+struct Prometheus {
+    _process: Process,
+    url: String,
+}
+
+impl Prometheus {
+    fn start(folder: &Path, port: u16, target: &str) -> Self {
+        let config = folder.join("prometheus.yml");
+        let rules = "/lab/build/dashboards/prometheus/rules.yml";
+        fs::write(
+            &config,
+            format!(
+                "global: {{scrape_interval: 300ms, evaluation_interval: 300ms}}\nrule_files: ['{rules}']\n\
+                 scrape_configs:\n- job_name: iovascope\n  scrape_classic_histograms: true\n  \
+                 static_configs: [{{targets: ['{target}']}}]\n"
+            ),
+        )
+        .unwrap();
+        let url = format!("127.0.0.1:{port}");
+        let log = fs::File::create(folder.join("prometheus.log")).unwrap();
+        let child = Command::new("/usr/bin/prometheus")
+            .arg(format!("--config.file={}", config.display()))
+            .arg(format!("--storage.tsdb.path={}", folder.join("data").display()))
+            .arg(format!("--web.listen-address={url}"))
+            .arg("--enable-feature=native-histograms")
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        let prometheus = Self { _process: Process(child), url: format!("http://{url}") };
+        until("it is ready", || get(&format!("{}/-/ready", prometheus.url)));
+        prometheus
+    }
+
+    fn query(&self, expression: &str) -> Option<Vec<Value>> {
+        let mut request = ureq::get(format!("{}/api/v1/query", self.url));
+        request = request.query("query", expression);
+        let mut response = match request.call() {
+            Ok(response) => response,
+            Err(ureq::Error::StatusCode(400)) => panic!("Prometheus does not understand {expression}"),
+            Err(_) => return None,
+        };
+        let answer: Value = serde_json::from_reader(response.body_mut().as_reader()).ok()?;
+        Some(answer["data"]["result"].as_array()?.clone()).filter(|rows| !rows.is_empty())
+    }
+
+    fn value(&self, expression: &str) -> f64 {
+        let rows = until(expression, || self.query(expression));
+        rows[0]["value"][1].as_str().unwrap().parse().unwrap()
+    }
+}
+
+#[test]
+fn a_real_prometheus_takes_all_of_it() {
+    let folder = tool::folder("prometheus");
+    let path = recorded_now(&folder);
+    let whole = Reader::begin(tool::LAB_2, "lab".into()).unwrap().whole().unwrap();
+    let port = 19_090;
+    let (_server, url) = serve(&path, &[]);
+    let prometheus =
+        Prometheus::start(&folder, port, url.trim_start_matches("http://").trim_end_matches("/metrics"));
+    let mut compared = 0;
+    for series in series::of(&whole.window.counters) {
+        let Some(command) = series.name.strip_prefix("dispatch.").and_then(|name| name.strip_suffix(".ok"))
+        else {
+            continue;
+        };
+        let labels = format!("{{job=\"iovascope\",command=\"{command}\",outcome=\"ok\",instance!=\"\"}}");
+        let name = metric::IOCTL.name;
+        let histogram = &*series.histogram;
+        #[allow(clippy::cast_precision_loss, reason = "a few thousand calls")]
+        let count = histogram.count as f64;
+        assert_eq!(prometheus.value(&format!("{name}_count{labels}")), count, "{command}");
+        assert_eq!(prometheus.value(&format!("histogram_count({name}{labels})")), count, "{command}, native");
+        // Of few values, a percentile lies anywhere between two of them.
+        let percentiles: &[f64] = if histogram.count < 1000 { &[] } else { &[0.5, 0.9, 0.99] };
+        compared += percentiles.len();
+        for q in percentiles {
+            // Of the classic buckets: the power of two that ours lies in.
+            let ours = histogram.quantile(*q).upper().unwrap();
+            let classic = 1e9 * prometheus.value(&format!("histogram_quantile({q}, {name}_bucket{labels})"));
+            let (low, high) = (ours.next_power_of_two() / 2, ours.next_power_of_two());
+            assert!(
+                (low as f64 * 0.99..=high as f64 * 1.01).contains(&classic),
+                "{command} {q}: {ours} {classic}"
+            );
+            // Of the native ones: within a bucket, 9 %, and one beside it.
+            let native = 1e9 * prometheus.value(&format!("histogram_quantile({q}, {name}{labels})"));
+            let ratio = native / ours as f64;
+            assert!((0.82..=1.2).contains(&ratio), "{command} {q}: {ours} {native}");
+        }
+    }
+    assert_eq!(compared, 3, "the percentiles of GET_PA");
+    dashboards(&prometheus);
+}
+
+/// Every query of every panel has data, and every name in it is in the table.
+fn dashboards(prometheus: &Prometheus) {
+    let mut queries = 0;
+    for file in fs::read_dir("/lab/build/dashboards/grafana").unwrap() {
+        let path = file.unwrap().path();
+        let board: Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+        for panel in board["panels"].as_array().unwrap() {
+            for target in panel["targets"].as_array().unwrap() {
+                let query = target["expr"].as_str().unwrap();
+                known(query);
+                let query = query
+                    .replace("$__rate_interval", "1m")
+                    .replace("$__range", "1m")
+                    .replace("$instance", ".+");
+                let what = format!("{}: {}: {query}", path.display(), panel["title"]);
+                until(&what, || prometheus.query(&query));
+                queries += 1;
+            }
+        }
+    }
+    assert!(queries > 30, "{queries}");
+}
+
+fn known(query: &str) {
+    for word in
+        query.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').filter(|w| w.starts_with("iovascope_"))
+    {
+        let ends = ["_total", "_bucket", "_sum", "_count", ""];
+        let in_table = ends.iter().filter_map(|end| word.strip_suffix(end));
+        assert!(
+            in_table.into_iter().any(|name| metric::METRICS.iter().any(|metric| metric.name == name)),
+            "{word} in {query}"
+        );
+    }
+}
+
+#[test]
+fn promtool_finds_nothing_to_say() {
+    let folder = tool::folder("promtool");
+    let path = folder.join("lab.iova");
+    fs::write(&path, tool::LAB_2).unwrap();
+    let (_server, url) = serve(&path, &[]);
+    let text = folder.join("metrics.txt");
+    fs::write(&text, get(&url).unwrap()).unwrap();
+    let checked = Command::new("/usr/bin/promtool")
+        .args(["check", "metrics"])
+        .stdin(fs::File::open(&text).unwrap())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&[checked.stdout, checked.stderr].concat()).into_owned();
+    assert!(checked.status.success() && said.trim().is_empty(), "{said}");
+    for arguments in [["check", "rules", "rules.yml"], ["test", "rules", "rules.test.yml"]] {
+        let mut command = Command::new("/usr/bin/promtool");
+        command.args(arguments).current_dir("/lab/build/dashboards/prometheus");
+        tool::stdout(&mut command);
+    }
+    for name in fs::read_to_string("/lab/build/dashboards/prometheus/rules.yml").unwrap().lines() {
+        if name.contains("expr:") {
+            known(
+                &name
+                    .replace(":p99_5m", " ")
+                    .replace("instance:", " ")
+                    .replace("iovascope_get_pa_duration_seconds", ""),
+            );
+        }
+    }
+}
+
+#[test]
+fn the_endpoint_keeps_its_limits() {
+    let folder = tool::folder("limits");
+    let token = folder.join("token");
+    fs::write(&token, "secret\n").unwrap();
+    let path = tool::recording(&folder);
+    let (_server, url) = serve(&path, &["--token-file", token.to_str().unwrap()]);
+    assert!(get(&url).is_none(), "no token, no metrics");
+    let ask = || ureq::get(&url).header("authorization", "Bearer secret").call();
+    assert!(ask().is_ok());
+    // Forty clients that say nothing: the next one is answered or told to come back, and once they are
+    // given up there is room again.
+    let address = url.trim_start_matches("http://").trim_end_matches("/metrics");
+    let idle: Vec<_> = (0..40).map(|_| std::net::TcpStream::connect(address).unwrap()).collect();
+    match ask() {
+        Ok(_) | Err(ureq::Error::StatusCode(503)) => {}
+        Err(error) => panic!("{error}"),
+    }
+    for mut client in idle {
+        let mut rest = Vec::new();
+        // Ends when the server gives the client up.
+        let _ = client.read_to_end(&mut rest);
+    }
+    assert!(ask().is_ok());
+    let remote = tool::iovascope(&["serve", "--listen", "0.0.0.0:0"]).arg(&path).output().unwrap();
+    assert_eq!(remote.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&remote.stderr).contains("--allow-remote"));
+}
