@@ -89,6 +89,7 @@ impl Session {
         kill_process(self.pid, signal).unwrap();
     }
 
+    /// Only once the shell's screen is seen: a dashboard whose output nobody reads waits for a reader.
     fn end(&mut self) -> ExitStatus {
         let mut child = self.child.take().unwrap();
         let (sender, ended) = channel();
@@ -144,6 +145,7 @@ fn a_stop_gives_it_back_and_going_on_takes_it_again() {
         session.wait_for("began");
         assert!(session.is_raw());
         session.keys("q");
+        session.wait_for_the_shell();
         assert!(session.end().success());
         assert!(!session.is_raw());
     }
@@ -174,6 +176,7 @@ fn keys_do_what_the_table_says() {
     session.keys("\x1b[<0;4;2M");
     session.wait_for("calls a second");
     session.keys("q");
+    session.wait_for_the_shell();
     assert!(session.end().success());
 }
 

@@ -360,9 +360,14 @@ fn watch_signals(sender: SyncSender<Input>, finished: Arc<AtomicBool>) -> io::Re
                     }
                 });
             }
-            // With a full queue the loop is awake anyhow; the watch above covers the rest.
-            if let Err(TrySendError::Disconnected(_)) = sender.try_send(Input::Signal(signal)) {
-                return;
+            match sender.try_send(Input::Signal(signal)) {
+                Ok(()) => {}
+                Err(TrySendError::Disconnected(_)) => return,
+                // It waits its turn elsewhere: the next signal must not wait for it.
+                Err(TrySendError::Full(input)) => {
+                    let sender = sender.clone();
+                    thread::spawn(move || sender.send(input).is_ok());
+                }
             }
         }
     })?;
