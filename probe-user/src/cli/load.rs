@@ -78,6 +78,7 @@ pub struct LoadArgs {
 
 /// One job: the words of the command line and of job files.
 #[derive(Debug, Args)]
+#[allow(clippy::struct_excessive_bools, reason = "flags of a command line")]
 #[command(next_help_heading = "Job")]
 pub struct JobArgs {
     /// Name of the job in the result
@@ -146,6 +147,10 @@ pub struct JobArgs {
     #[arg(long, value_name = "KIND", default_value = "constant", requires = "rate",
           value_parser = by_name(Arrivals::named, Arrivals::ALL.map(Arrivals::name)))]
     pub arrivals: Arrivals,
+    /// Closed loop: read the clock once a call and not twice. Service times then hold the driver's own work
+    /// between two calls, about a hundred instructions
+    #[arg(long, conflicts_with = "rate", env = "IOVASCOPE_LOAD_ONE_CLOCK")]
+    pub one_clock: bool,
     /// Threads that ask, each from its own offset
     #[arg(long, value_name = "N", default_value = "1", env = "IOVASCOPE_LOAD_THREADS",
           value_parser = up_to(MOST_THREADS))]

@@ -182,6 +182,7 @@ fn job(entry: &Entry) -> Result<Job, Usage> {
         }),
         faults: args.errors.unwrap_or_default(),
         pace: args.rate.map_or(Pace::Closed, |rate| Pace::Open { rate, arrivals: args.arrivals }),
+        one_clock: args.one_clock,
         threads: args.threads,
         cpus: args.cpus.map(|cpus| cpus.0).unwrap_or_default(),
         warm_up: args.warm_up,

@@ -24,19 +24,34 @@ pub struct Buckets<const G: u32, const BITS: u32> {
     saturated: AtomicU64,
 }
 
+/// Values that mostly repeat the one before: only a change goes to the buckets, a repetition costs an
+/// increment.
+#[derive(Debug, Default)]
+pub struct Streaks<const G: u32, const BITS: u32> {
+    settled: Buckets<G, BITS>,
+    last: AtomicU64,
+    /// How often `last` came since it did not.
+    streak: AtomicU64,
+}
+
 /// Latencies in ns, as `probe_common::bucket::LATENCY`.
 pub type Latencies = Buckets<7, 38>;
 /// Latencies of failed calls in ns, as `probe_common::bucket::LATENCY_FAILED`.
 pub type FailedLatencies = Buckets<4, 38>;
 /// Run lengths in bytes, as `probe_common::bucket::RUN`.
-pub type Runs = Buckets<7, 48>;
+pub type Runs = Streaks<7, 48>;
 
 impl<const G: u32, const BITS: u32> Buckets<G, BITS> {
     pub const SCHEME: Scheme = Scheme { half_count_magnitude: G, value_bits: BITS };
 
     #[inline]
     pub fn record(&self, value: u64) {
-        bump(&self.sum, value);
+        self.record_n(value, 1);
+    }
+
+    #[inline]
+    fn record_n(&self, value: u64, count: u64) {
+        bump(&self.sum, value.wrapping_mul(count));
         if value < self.min.load(Relaxed) {
             self.min.store(value, Relaxed);
         }
@@ -44,8 +59,8 @@ impl<const G: u32, const BITS: u32> Buckets<G, BITS> {
             self.max.store(value, Relaxed);
         }
         match self.counts.get(Self::SCHEME.index(value)) {
-            Some(cell) => bump(cell, 1),
-            None => bump(&self.saturated, 1),
+            Some(cell) => bump(cell, count),
+            None => bump(&self.saturated, count),
         }
     }
 
@@ -64,6 +79,39 @@ impl<const G: u32, const BITS: u32> Buckets<G, BITS> {
             histogram.sum = self.sum.load(Relaxed);
             histogram.min = Some(self.min.load(Relaxed));
             histogram.max = Some(self.max.load(Relaxed));
+        }
+        histogram
+    }
+}
+
+impl<const G: u32, const BITS: u32> Streaks<G, BITS> {
+    #[inline]
+    pub fn record(&self, value: u64) {
+        if value == self.last.load(Relaxed) {
+            bump(&self.streak, 1);
+        } else {
+            self.change(value);
+        }
+    }
+
+    #[cold]
+    fn change(&self, value: u64) {
+        let streak = self.streak.load(Relaxed);
+        if streak > 0 {
+            self.settled.record_n(self.last.load(Relaxed), streak);
+        }
+        self.last.store(value, Relaxed);
+        self.streak.store(1, Relaxed);
+    }
+
+    /// Everything so far; exact once the writer has stopped.
+    pub fn histogram(&self) -> Histogram {
+        let mut histogram = self.settled.histogram();
+        let streak = self.streak.load(Relaxed);
+        if streak > 0 {
+            let rest = Buckets::<G, BITS>::default();
+            rest.record_n(self.last.load(Relaxed), streak);
+            histogram.merge(&rest.histogram());
         }
         histogram
     }
@@ -88,10 +136,19 @@ mod tests {
 
     #[test]
     fn schemes_are_the_recorders() {
-        assert_eq!(
-            (Latencies::SCHEME, FailedLatencies::SCHEME, Runs::SCHEME),
-            (LATENCY, LATENCY_FAILED, RUN)
-        );
+        assert_eq!((Latencies::SCHEME, FailedLatencies::SCHEME), (LATENCY, LATENCY_FAILED));
+        assert_eq!(Runs::default().histogram().scheme(), RUN);
+    }
+
+    #[test]
+    fn streaks_count_as_single_values_do() {
+        let (streaks, mut expected) = (Runs::default(), Histogram::new(RUN));
+        assert_eq!(streaks.histogram(), expected);
+        for value in [0, 0, 4096, 4096, 4096, 8192, 0, 1 << 50, 1 << 50] {
+            streaks.record(value);
+            expected.record(value);
+            assert_eq!(streaks.histogram(), expected);
+        }
     }
 
     #[test]

@@ -378,7 +378,8 @@ impl Iommufd {
     }
 
     /// The measured call: nothing but the ioctl. Who calls it keeps the count.
-    #[inline]
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "the measured loop: a call of it costs as much as its own work")]
     pub fn get_pa_uncounted(&self, query: Query) -> Result<Answer, Errno> {
         let mut raw = RawGetPa::of(query);
         // SAFETY: as in `ioas_alloc`; wrong values in the fields make the kernel fail, not this process.
@@ -388,7 +389,8 @@ impl Iommufd {
 }
 
 impl RawGetPa {
-    #[inline]
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "as get_pa_uncounted")]
     fn of(query: Query) -> Self {
         Self {
             size: GET_PA_SIZE,

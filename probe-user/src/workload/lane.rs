@@ -186,7 +186,8 @@ impl<'a> Lane<'a> {
         };
         let mut due = schedule.as_mut().map_or(0, Schedule::due);
         let mut phase = |lane: &mut Self, phase: &Phase<'_>| match &mut schedule {
-            None => lane.closed(via, phase),
+            None if job.one_clock => lane.closed::<true>(via, phase),
+            None => lane.closed::<false>(via, phase),
             Some(schedule) => lane.open(via, phase, schedule, &mut due),
         };
         let mut from = begin;
@@ -213,7 +214,8 @@ impl<'a> Lane<'a> {
         self.span = (from, clock::now());
     }
 
-    fn closed(&mut self, via: &mut impl Via, phase: &Phase<'_>) -> Ended {
+    /// `ONE_CLOCK`: the end of a call is the beginning of the next.
+    fn closed<const ONE_CLOCK: bool>(&mut self, via: &mut impl Via, phase: &Phase<'_>) -> Ended {
         let (mut done, mut now) = (0, clock::now());
         loop {
             if self.work.stop.load(Relaxed) {
@@ -225,7 +227,7 @@ impl<'a> Lane<'a> {
             if now >= phase.until {
                 return Ended::Duration;
             }
-            now = self.good(via, phase, None);
+            now = self.good(via, phase, None, if ONE_CLOCK { Some(now) } else { None });
             done += 1;
             if done >= self.turns.due {
                 now = self.due_faults(phase, done, None).unwrap_or(now);
@@ -267,7 +269,7 @@ impl<'a> Lane<'a> {
                 }
                 return Ended::Duration;
             }
-            self.good(via, phase, Some(*due));
+            self.good(via, phase, Some(*due), None);
             done += 1;
             if done >= self.turns.due {
                 self.due_faults(phase, done, Some(*due));
@@ -276,15 +278,16 @@ impl<'a> Lane<'a> {
         }
     }
 
-    /// One query of the pattern; returns when it ended.
-    #[inline]
-    fn good(&mut self, via: &mut impl Via, phase: &Phase<'_>, due: Option<u64>) -> u64 {
+    /// One query of the pattern; returns when it ended. `began`: a clock reading that is to do.
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "the measured loop, in two forms")]
+    fn good(&mut self, via: &mut impl Via, phase: &Phase<'_>, due: Option<u64>, began: Option<u64>) -> u64 {
         let Ask { offset, length, class } = self.sequence.next(self.run);
         let iova = Iova(self.target.start.0 + offset);
         let query = Query { ioas: self.target.ioas, flags: 0, iova, length };
         self.hash.word(iova.0);
         self.hash.word(length);
-        let began = clock::now();
+        let began = began.unwrap_or_else(clock::now);
         let result = via.ask(query, offset);
         let ended = clock::now();
         phase.board.record(Moments { due, began, ended }, length, class, result);

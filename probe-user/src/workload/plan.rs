@@ -44,6 +44,8 @@ pub struct Job {
     pub churn: Option<Churn>,
     pub faults: FaultPlan,
     pub pace: Pace,
+    /// In a closed loop: the end of a call is the beginning of the next, one clock reading a call.
+    pub one_clock: bool,
     pub threads: NonZeroU64,
     /// CPUs to pin threads to, in turn; empty: wherever the kernel puts them.
     pub cpus: Vec<usize>,

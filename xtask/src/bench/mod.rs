@@ -1,6 +1,7 @@
 //! `cargo xtask bench`: measurements whose results are kept in `docs/`.
 
 mod completeness;
+mod driver;
 mod overhead;
 
 use std::process::ExitCode;
@@ -10,7 +11,7 @@ use clap::{Args, Subcommand};
 
 use crate::Chore;
 
-/// Measure: what the probes cost, and what tools miss.
+/// Measure: what the probes cost, what tools miss, and what the workload driver costs.
 #[derive(Args)]
 pub(crate) struct Bench {
     #[command(subcommand)]
@@ -19,6 +20,7 @@ pub(crate) struct Bench {
 
 #[derive(Subcommand)]
 enum What {
+    Driver(driver::Driver),
     Overhead(overhead::Overhead),
     Completeness(completeness::Completeness),
 }
@@ -26,6 +28,7 @@ enum What {
 impl Chore for Bench {
     fn run(self) -> Result<ExitCode> {
         match self.what {
+            What::Driver(driver) => driver.run(),
             What::Overhead(overhead) => overhead.run(),
             What::Completeness(completeness) => completeness.run(),
         }
