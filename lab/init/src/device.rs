@@ -40,7 +40,9 @@ fn find() -> Result<PathBuf, Failure> {
     entries
         .flatten()
         .map(|entry| entry.path())
-        .find(|dir| holds(&dir.join("vendor"), VENDOR) && holds(&dir.join("device"), DEVICE))
+        .filter(|dir| holds(&dir.join("vendor"), VENDOR) && holds(&dir.join("device"), DEVICE))
+        // The variant may have a second one, which stays free.
+        .min()
         .ok_or_else(|| format!("no PCI device {VENDOR}:{DEVICE}: QEMU was started without pci-testdev"))
 }
 

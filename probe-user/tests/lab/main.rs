@@ -10,6 +10,7 @@ mod chance;
 mod driver;
 mod guest;
 mod judge;
+mod library;
 mod older;
 mod oracle;
 
@@ -20,3 +21,4 @@ mod many_cpus;
 mod noiommu_off;
 mod stock;
 mod v5;
+mod workload;

@@ -130,7 +130,7 @@ fn table(rows: &[(&str, f64)]) -> String {
     let mut text = String::from("| loop | instructions per call | added |\n|---|---:|---:|\n");
     for (name, cost) in rows {
         let added = if *name == rows[0].0 { "–".to_owned() } else { format!("{:+.0}", cost - bare) };
-        text += &format!("| {name} | {cost:.0} | {added} |\n");
+        text += &["| ", *name, " | ", &format!("{cost:.0}"), " | ", &added, " |\n"].concat();
     }
     text
 }

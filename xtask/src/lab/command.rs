@@ -65,9 +65,9 @@ struct Options {
     /// Virtual CPUs.
     #[arg(long, value_name = "N", default_value_t = 2)]
     smp: u32,
-    /// The guest's memory, as QEMU's -m takes it.
-    #[arg(long, value_name = "SIZE", default_value = "2G")]
-    mem: String,
+    /// The guest's memory, as QEMU's -m takes it [default: what the variant says, else 2G].
+    #[arg(long, value_name = "SIZE")]
+    mem: Option<String>,
     /// Deterministic: one CPU, and one guest nanosecond per executed instruction.
     #[arg(long)]
     icount: bool,
@@ -149,8 +149,8 @@ fn boot(
         programs,
         shares: options.shares,
         cpus: options.smp,
-        memory: options.mem,
-        append: options.append,
+        memory: options.mem.or_else(|| kernel.variant.memory.clone()).unwrap_or_else(|| "2G".to_owned()),
+        append: [kernel.variant.parameters.as_str(), &options.append].join(" ").trim().to_owned(),
         limit: match mode {
             Mode::Run => Duration::from_secs(options.timeout),
             // A person decides when a shell is over.

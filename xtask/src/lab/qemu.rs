@@ -73,6 +73,10 @@ impl Machine<'_> {
         if self.kernel.variant.noiommu_device {
             qemu.args(["-device", "pci-testdev"]);
         }
+        // Behind the first, whose address is lower.
+        if self.kernel.variant.free_device {
+            qemu.args(["-device", "pci-testdev"]);
+        }
         share(&mut qemu, tag::ROOT, &self.kernel.root, Access::Read);
         share(&mut qemu, tag::IN, self.inward, Access::Read);
         share(&mut qemu, tag::MODULES, &self.kernel.modules, Access::Read);

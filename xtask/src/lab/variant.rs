@@ -23,6 +23,15 @@ pub(crate) struct Variant {
     /// CPUs of the machine, of which only as many as are asked for come online; none: no more than these.
     #[serde(default)]
     pub(crate) possible_cpus: Option<u32>,
+    /// The guest's memory where none is asked for, as QEMU's -m takes it; none: 2G.
+    #[serde(default)]
+    pub(crate) memory: Option<String>,
+    /// Kernel parameters that it needs.
+    #[serde(default)]
+    pub(crate) parameters: String,
+    /// A second PCI test device, which nothing is bound to.
+    #[serde(default)]
+    pub(crate) free_device: bool,
     /// How its modules are built; none: Debian's kernel as it is.
     pub(crate) modules: Option<Recipe>,
     /// Modules to load, in order, by file name without `.ko`.

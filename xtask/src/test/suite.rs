@@ -15,8 +15,8 @@ use crate::debian::Mirror;
 use crate::{build, judges, tool, ui, workspace};
 
 /// Variants of the lab, each with a module of tests of its name in probe-user/tests/lab.
-pub(super) const VARIANTS: [&str; 7] =
-    ["mainline", "v5", "noiommu-off", "stock", "many-cpus", "linux-6-1", "linux-6-12"];
+pub(super) const VARIANTS: [&str; 8] =
+    ["mainline", "workload", "v5", "noiommu-off", "stock", "many-cpus", "linux-6-1", "linux-6-12"];
 
 /// How the output of a command is judged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
