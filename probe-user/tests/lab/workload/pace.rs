@@ -15,19 +15,20 @@ fn driving(flags: &str, calls: u64) -> Child {
     command.args(flags.split_whitespace()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-    loop {
+    let told = loop {
         let line = lines.next().expect("the driver ended early").unwrap();
         let progress: Value = serde_json::from_str(&line).unwrap();
         let job = &progress["jobs"][0];
         if job["calls"].as_u64().is_some_and(|seen| seen >= calls) {
-            assert_eq!(job["intended_per_second"], 1000.0);
-            assert!(job["service_ns"]["ok"]["count"].as_u64() > Some(0), "{job}");
-            assert!(job["response_ns"]["ok"]["buckets"].is_object() && job["left_ns"].is_u64(), "{job}");
-            // Let the rest of it flow: a full pipe would stall the driver.
-            std::thread::spawn(move || lines.for_each(drop));
-            return child;
+            break job.clone();
         }
-    }
+    };
+    // Let the rest of it flow: a full pipe would stall the driver.
+    std::thread::spawn(move || lines.for_each(drop));
+    assert_eq!(told["intended_per_second"], 1000.0);
+    assert!(told["service_ns"]["ok"]["count"].as_u64() > Some(0), "{told}");
+    assert!(told["response_ns"]["ok"]["buckets"].is_object() && told["left_ns"].is_u64(), "{told}");
+    child
 }
 
 fn signal(child: &Child, name: &str) {
