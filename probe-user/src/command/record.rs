@@ -51,6 +51,8 @@ pub(super) fn run(args: &RecordArgs) -> anyhow::Result<Status> {
 }
 
 async fn record(args: &RecordArgs, started: Started) -> anyhow::Result<Status> {
+    // Before the first byte is written: who sees the file may ask for its end at once.
+    let mut signals = Signals::new()?;
     let (out, name) = destination(args.output.as_deref())?;
     let Started { mut source, abi, declined, calibration } = started;
     if !args.quiet {
@@ -66,7 +68,7 @@ async fn record(args: &RecordArgs, started: Started) -> anyhow::Result<Status> {
     let mut logs = source.logs()?;
     let mut child = spawn(&args.command)?;
     let ended = tokio::select! {
-        ended = sample_until_done(args, &mut source, &mut sink, child.as_mut()) => {
+        ended = sample_until_done(args, &mut source, &mut sink, child.as_mut(), &mut signals) => {
             ended.or_else(Ended::of_writing)?
         }
         error = async {
@@ -209,8 +211,8 @@ async fn sample_until_done(
     source: &mut KernelSource,
     sink: &mut Sink,
     mut child: Option<&mut Child>,
+    signals: &mut Signals,
 ) -> anyhow::Result<Ended> {
-    let mut signals = Signals::new()?;
     let begin = Instant::now();
     let mut ticks = interval_at(begin + args.interval, args.interval);
     let mut polls = interval_at(begin + POLL, POLL);
