@@ -229,7 +229,8 @@ mod tests {
     fn what_the_binary_lacks_is_left_out_and_said_unless_asked_for() {
         let (chosen, missing) = choose(&[], &binary(&["kprobe"])).unwrap();
         assert!(names(&chosen).contains(&"kprobe"));
-        assert_eq!(names(&missing), ["fsession", "fentry"]);
+        let ours = ["fsession", "fsession-calls", "fsession-locks", "fsession-guard", "fentry"];
+        assert_eq!(names(&missing), ours);
         assert!(choose(&["fsession".to_owned()], &binary(&["kprobe"])).is_err());
         assert!(
             choose(&["no-such".to_owned()], &binary(&["kprobe"])).unwrap_err().to_string().contains("none, ")
