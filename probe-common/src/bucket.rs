@@ -7,6 +7,8 @@
 //!
 //! `g = 7` is HdrHistogram's 2 significant digits, `g = 4` is 1.
 
+use core::hint::black_box;
+
 /// A bucket scheme: resolution and range.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Scheme {
@@ -33,7 +35,7 @@ impl Scheme {
     #[must_use]
     #[inline(always)]
     #[allow(clippy::inline_always, reason = "BPF: a call would cost more than the body")]
-    pub const fn index(self, value: u64) -> usize {
+    pub fn index(self, value: u64) -> usize {
         let g = self.half_count_magnitude;
         if value < 2 << g {
             return value as usize;
@@ -89,7 +91,7 @@ const LOG2_OF_BYTE: [u8; 256] = {
 #[must_use]
 #[inline(always)]
 #[allow(clippy::inline_always, reason = "BPF: a call would cost more than the body")]
-pub const fn log2(value: u64) -> u32 {
+pub fn log2(value: u64) -> u32 {
     let (high, base) = if value < 1 << 16 {
         if value < 1 << 8 { (value, 0) } else { (value >> 8, 8) }
     } else if value < 1 << 32 {
@@ -99,7 +101,10 @@ pub const fn log2(value: u64) -> u32 {
     } else {
         return 48;
     };
-    LOG2_OF_BYTE[(high & 0xff) as usize] as u32 + base
+    // The compiler knows that this is a byte; verifiers before Linux 6.2 lose sight of it where the value was
+    // kept on the stack, so the mask has to stay. The path of small values has never needed it.
+    let high = if base < 16 { high } else { black_box(high) };
+    u32::from(LOG2_OF_BYTE[(high & 0xff) as usize]) + base
 }
 
 /// Latencies of successful calls in ns: 2 significant digits, up to 2^38 ns (274 s).

@@ -372,7 +372,7 @@ pub struct GetPhysOpen {
 #[must_use]
 #[inline(always)]
 #[allow(clippy::inline_always, reason = "BPF: a call would cost more than the body")]
-pub const fn scan_class(pages: u64) -> usize {
+pub fn scan_class(pages: u64) -> usize {
     let class = log2(pages) as usize;
     if class < SCAN_CLASSES { class } else { SCAN_CLASSES - 1 }
 }
