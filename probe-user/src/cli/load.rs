@@ -147,8 +147,9 @@ pub struct JobArgs {
     #[arg(long, value_name = "KIND", default_value = "constant", requires = "rate",
           value_parser = by_name(Arrivals::named, Arrivals::ALL.map(Arrivals::name)))]
     pub arrivals: Arrivals,
-    /// Closed loop: read the clock once a call and not twice. Service times then hold the driver's own work
-    /// between two calls, about a hundred instructions
+    /// Closed loop: read the clock once a call and not twice, and where the kernel keeps time by it, the
+    /// time-stamp counter itself. Service times then hold the driver's own work between two calls, about a
+    /// hundred instructions
     #[arg(long, conflicts_with = "rate", env = "IOVASCOPE_LOAD_ONE_CLOCK")]
     pub one_clock: bool,
     /// Threads that ask, each from its own offset

@@ -21,6 +21,7 @@ use super::queries::Field;
 use super::random::Random;
 use super::session::{HugePages, Session, Target};
 use super::shape::Shape;
+use super::ticks::Ticks;
 use super::verify::{Oracle, Verdict};
 use super::via::{Means, Way};
 use super::{Control, WorkloadError};
@@ -65,6 +66,8 @@ pub(super) struct Driven {
     pub(super) elapsed: u64,
     pub(super) ended: Ended,
     pub(super) owed: u64,
+    /// Whether calls were timed by the cheap clock, and how far it was off at the end, ns.
+    pub(super) clock_off: Option<u64>,
     pub(super) hash: ArgumentHash,
     pub(super) churn: Option<ChurnSeen>,
     pub(super) unpinned: Option<rustix::io::Errno>,
@@ -323,6 +326,7 @@ impl Seat<'_> {
             },
             targets,
             abi: self.ready.abi,
+            ticks: if job.one_clock { Ticks::calibrated(Path::new("/")) } else { None },
             huge: self.huge,
             oracle: capping.as_ref().or(oracle.as_ref()),
             stop: self.stop,
@@ -363,6 +367,7 @@ impl Seat<'_> {
             elapsed: to.saturating_sub(from),
             ended: Ended::Count,
             owed: 0,
+            clock_off: None,
             hash: ArgumentHash::none(),
             churn: churn_seen(boards),
             unpinned: None,
@@ -393,6 +398,7 @@ impl Driven {
             _ => Ended::Count,
         };
         self.owed += lane.owed;
+        self.clock_off = self.clock_off.max(lane.clock_off);
         self.hash.join(lane.hash);
         self.unpinned = self.unpinned.or(lane.unpinned);
     }

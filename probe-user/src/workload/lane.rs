@@ -17,6 +17,7 @@ use super::quantity::{Iova, PageSize};
 use super::queries::{Ask, Field, Sequence};
 use super::random::Random;
 use super::session::Target;
+use super::ticks::Ticks;
 use super::verify::{Oracle, Place, Verdict};
 use super::via::{GetPa, Means, Pagemap, PagemapBulk, Via, Way};
 
@@ -31,6 +32,8 @@ pub(super) struct Work<'a> {
     /// Where the buffer is mapped: once in each IOAS.
     pub(super) targets: &'a [Target],
     pub(super) abi: Abi,
+    /// The cheap clock of a loop that reads it once a call, where the kernel allows for it.
+    pub(super) ticks: Option<Ticks>,
     pub(super) huge: u64,
     pub(super) oracle: Option<&'a Oracle>,
     pub(super) stop: &'a AtomicBool,
@@ -83,6 +86,8 @@ pub(super) struct Lane<'a> {
     pub(super) ended: Ended,
     /// Calls that were due before the end and were never issued.
     pub(super) owed: u64,
+    /// How far the cheap clock was from the other at the end, ns.
+    pub(super) clock_off: Option<u64>,
     /// The CPU that it was to run on and could not.
     pub(super) unpinned: Option<rustix::io::Errno>,
 }
@@ -140,6 +145,7 @@ impl<'a> Lane<'a> {
             span: (0, 0),
             ended: Ended::Count,
             owed: 0,
+            clock_off: None,
             unpinned: None,
         }
     }
@@ -186,8 +192,11 @@ impl<'a> Lane<'a> {
         };
         let mut due = schedule.as_mut().map_or(0, Schedule::due);
         let mut phase = |lane: &mut Self, phase: &Phase<'_>| match &mut schedule {
-            None if job.one_clock => lane.closed::<true>(via, phase),
-            None => lane.closed::<false>(via, phase),
+            None => match self.work.ticks {
+                Some(ticks) => lane.closed::<true>(via, phase, || ticks.now()),
+                None if job.one_clock => lane.closed::<true>(via, phase, clock::now),
+                None => lane.closed::<false>(via, phase, clock::now),
+            },
             Some(schedule) => lane.open(via, phase, schedule, &mut due),
         };
         let mut from = begin;
@@ -211,12 +220,18 @@ impl<'a> Lane<'a> {
         {
             self.bad(&measured, fault, job.pace.is_open().then(clock::now));
         }
+        self.clock_off = self.work.ticks.and_then(Ticks::off);
         self.span = (from, clock::now());
     }
 
     /// `ONE_CLOCK`: the end of a call is the beginning of the next.
-    fn closed<const ONE_CLOCK: bool>(&mut self, via: &mut impl Via, phase: &Phase<'_>) -> Ended {
-        let (mut done, mut now) = (0, clock::now());
+    fn closed<const ONE_CLOCK: bool>(
+        &mut self,
+        via: &mut impl Via,
+        phase: &Phase<'_>,
+        clock: impl Fn() -> u64 + Copy,
+    ) -> Ended {
+        let (mut done, mut now) = (0, clock());
         loop {
             if self.work.stop.load(Relaxed) {
                 return Ended::Interrupted;
@@ -227,10 +242,11 @@ impl<'a> Lane<'a> {
             if now >= phase.until {
                 return Ended::Duration;
             }
-            now = self.good(via, phase, None, if ONE_CLOCK { Some(now) } else { None });
+            now = self.good(via, phase, None, if ONE_CLOCK { Some(now) } else { None }, clock);
             done += 1;
             if done >= self.turns.due {
-                now = self.due_faults(phase, done, None).unwrap_or(now);
+                self.due_faults(phase, done, None);
+                now = clock();
             }
         }
     }
@@ -269,7 +285,7 @@ impl<'a> Lane<'a> {
                 }
                 return Ended::Duration;
             }
-            self.good(via, phase, Some(*due), None);
+            self.good(via, phase, Some(*due), None, clock::now);
             done += 1;
             if done >= self.turns.due {
                 self.due_faults(phase, done, Some(*due));
@@ -278,18 +294,26 @@ impl<'a> Lane<'a> {
         }
     }
 
-    /// One query of the pattern; returns when it ended. `began`: a clock reading that is to do.
+    /// One query of the pattern; returns when it ended, by `clock`. `began`: a reading that is to do.
     #[inline(always)]
     #[allow(clippy::inline_always, reason = "the measured loop, in two forms")]
-    fn good(&mut self, via: &mut impl Via, phase: &Phase<'_>, due: Option<u64>, began: Option<u64>) -> u64 {
+    fn good(
+        &mut self,
+        via: &mut impl Via,
+        phase: &Phase<'_>,
+        due: Option<u64>,
+        began: Option<u64>,
+        clock: impl Fn() -> u64,
+    ) -> u64 {
         let Ask { offset, length, class } = self.sequence.next(self.run);
         let iova = Iova(self.target.start.0 + offset);
         let query = Query { ioas: self.target.ioas, flags: 0, iova, length };
         self.hash.word(iova.0);
         self.hash.word(length);
-        let began = began.unwrap_or_else(clock::now);
+        let began = began.unwrap_or_else(&clock);
         let result = via.ask(query, offset);
-        let ended = clock::now();
+        // A thread that changed its CPU may read a counter that is a few ticks behind.
+        let ended = clock().max(began);
         phase.board.record(Moments { due, began, ended }, length, class, result);
         self.run = match result {
             Ok(answer) => {
@@ -304,23 +328,21 @@ impl<'a> Lane<'a> {
         ended
     }
 
-    /// Failures that are due after `done` good calls; returns when the last one ended.
+    /// Failures that are due after `done` good calls.
     #[cold]
-    fn due_faults(&mut self, phase: &Phase<'_>, done: u64, due: Option<u64>) -> Option<u64> {
+    fn due_faults(&mut self, phase: &Phase<'_>, done: u64, due: Option<u64>) {
         // The page tables know no wrong questions, and a warm-up is not counted.
         if self.work.way != Way::GetPa || phase.is_warm_up {
-            return None;
+            return;
         }
-        let mut ended = None;
         while done >= self.turns.due
             && let Some(fault) = self.turns.take(done)
         {
-            ended = Some(self.bad(phase, fault, due));
+            self.bad(phase, fault, due);
         }
-        ended
     }
 
-    fn bad(&mut self, phase: &Phase<'_>, fault: Fault, due: Option<u64>) -> u64 {
+    fn bad(&mut self, phase: &Phase<'_>, fault: Fault, due: Option<u64>) {
         let Target { ioas, start, size } = self.target;
         let good = Query { ioas, flags: 0, iova: start, length: self.work.means.page.0 };
         let query = fault.spoil(good, Iova(start.0.saturating_add(size.0)));
@@ -343,7 +365,6 @@ impl<'a> Lane<'a> {
             let expected = fault.expected(self.work.abi);
             self.faults.push(FaultCount { fault, expected, outcome, count: 1 });
         }
-        ended
     }
 }
 

@@ -37,6 +37,7 @@ pub mod result;
 pub mod rights;
 pub mod session;
 pub mod shape;
+pub mod ticks;
 pub mod verify;
 pub mod via;
 pub mod words;

@@ -71,6 +71,7 @@ pub struct JobReport {
     pub rate: Rate,
     /// Successful and failed calls, deliberate failures included.
     pub calls: u64,
+    pub clock: ClockReport,
     /// From the call to its return, ns.
     pub service_ns: Latencies,
     /// From the moment a call was due to its return, ns. In a closed loop nothing is due: absent.
@@ -113,6 +114,17 @@ pub struct Rate {
     /// Calls that were due before the end and never began: more than a few of them mean that the rate
     /// was beyond what this machine does, and response times are lower bounds.
     pub owed: u64,
+}
+
+/// How the loop's calls were timed.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct ClockReport {
+    /// `CLOCK_MONOTONIC`, or `tsc`: the time-stamp counter, at a rate measured before the loop.
+    pub name: &'static str,
+    /// 1: the end of a call is the beginning of the next, and service times hold the driver's own work.
+    pub readings_per_call: u8,
+    /// How far `tsc` was from `CLOCK_MONOTONIC` at the end of the loop, ns: the most of all threads.
+    pub off_ns: Option<u64>,
 }
 
 /// A distribution with its figures.
@@ -268,6 +280,11 @@ impl JobReport {
                 owed: driven.owed,
             },
             calls: calls_made,
+            clock: ClockReport {
+                name: if driven.clock_off.is_some() { "tsc" } else { "CLOCK_MONOTONIC" },
+                readings_per_call: if job.one_clock { 1 } else { 2 },
+                off_ns: driven.clock_off,
+            },
             service_ns: Latencies::new(&sum.service),
             response_ns: sum.response.as_ref().map(Latencies::new),
             run_bytes: length(&sum.runs),

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use probe_model::unit;
 
-use super::{CapReport, Distribution, JobReport, Latencies, Rate, Report};
+use super::{CapReport, ClockReport, Distribution, JobReport, Latencies, Rate, Report};
 
 impl Report {
     pub fn write_text(&self, out: &mut dyn Write) -> io::Result<()> {
@@ -60,6 +60,7 @@ impl JobReport {
         }
         let seed = if self.follows_answers { "; queries follow the answers" } else { "" };
         writeln!(out, "sequence  seed {}, arguments {}{seed}", self.seed, self.arguments_hash)?;
+        self.write_clock(out)?;
         self.write_distributions(out)?;
         if let Some(stops) = self.stops {
             writeln!(
@@ -93,6 +94,18 @@ impl JobReport {
                 layout.longest_run_bytes,
                 layout.median_run_bytes
             ),
+        }
+    }
+
+    /// Where it is not as usual.
+    fn write_clock(&self, out: &mut dyn Write) -> io::Result<()> {
+        let ClockReport { name, readings_per_call: 1, off_ns } = self.clock else {
+            return Ok(());
+        };
+        write!(out, "clock     {name}, read once a call: service times hold the driver's own work")?;
+        match off_ns {
+            None => writeln!(out),
+            Some(off) => writeln!(out, "; {} off CLOCK_MONOTONIC at the end", unit::nanos(off)),
         }
     }
 
