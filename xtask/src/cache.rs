@@ -106,17 +106,22 @@ impl Cache {
         Ok(path)
     }
 
-    /// Held until dropped; waits for another xtask that has it.
+    /// A lock between all checkouts that use the cache.
     pub(crate) fn lock(&self, name: &str) -> Result<File> {
-        let path = self.folder("locks")?.join(name);
-        let file = File::create(&path).with_context(|| format!("cannot open {}", path.display()))?;
-        if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
-            ui::say(format!("[{name}] another xtask is at it; waiting"));
-            flock(&file, FlockOperation::LockExclusive)
-                .with_context(|| format!("cannot lock {}", path.display()))?;
-        }
-        Ok(file)
+        lock(&self.folder("locks")?, name)
     }
+}
+
+/// A lock of a name in a folder. Held until dropped; waits for another xtask that has it.
+pub(crate) fn lock(folder: &Path, name: &str) -> Result<File> {
+    let path = folder.join(name);
+    let file = File::create(&path).with_context(|| format!("cannot open {}", path.display()))?;
+    if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+        ui::say(format!("[{name}] another xtask is at it; waiting"));
+        flock(&file, FlockOperation::LockExclusive)
+            .with_context(|| format!("cannot lock {}", path.display()))?;
+    }
+    Ok(file)
 }
 
 /// The time of the last use is the folder's own; failing to note it only brings its removal closer.

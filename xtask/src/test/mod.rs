@@ -1,18 +1,21 @@
 //! `cargo xtask test`: every test there is, the lab's included, counted to one closing line.
 //!
-//! A skip is a number in that line and never a pass; inside the lab it is a failure.
+//! A skip is a number in that line and never a pass; inside the lab it is a failure. What failed and passed when it was
+//! run again is named above it.
 
+mod run;
 mod suite;
 mod tally;
 
+use std::fs::{self, File};
 use std::process::ExitCode;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 
 use self::tally::Tally;
 use crate::debian::Mirror;
-use crate::{Chore, setup, ui};
+use crate::{Chore, cache, setup, ui, workspace};
 
 /// Run the tests: formatting and lints, unit tests, the lab's own, and iovascope on real kernels.
 ///
@@ -75,6 +78,7 @@ impl Chore for Test {
         }
         let variants = parts.iter().map(|part| part.variants()).max_by_key(|names| names.len());
         setup::ensure(&self.mirror, variants.unwrap_or_default())?;
+        let _lock = lock()?;
         let mut all = Tally::default();
         for part in parts {
             for mut suite in suite::of(part, &self.mirror, self.filter.as_deref())? {
@@ -85,12 +89,22 @@ impl Chore for Test {
             }
         }
         ui::say("");
+        for name in &all.unsteady {
+            ui::say(format!("unsteady: {name} failed, and passed when it was run again"));
+        }
         for name in &all.failures {
             ui::say(format!("failed: {name}"));
         }
         ui::answer(all.to_string());
         Ok(if all.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
+}
+
+/// What guests leave in `out/test` is one run's at a time.
+fn lock() -> Result<File> {
+    let folder = workspace::root().join("out");
+    fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    cache::lock(&folder, "test.lock")
 }
 
 #[cfg(test)]

@@ -1,33 +1,22 @@
-//! The suites: a command each, and what its output must hold.
+//! The suites: which there are, and the command of each.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs;
-use std::io::{self, BufRead as _, BufReader};
+use std::io;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use anyhow::{Context, Result, anyhow, bail};
 
 use super::Part;
-use super::tally::Tally;
+use super::run::{Again, Judge, Suite};
 use crate::cache::Cache;
 use crate::debian::Mirror;
-use crate::{build, judges, tool, ui, workspace};
+use crate::{build, judges, tool, workspace};
 
 /// Variants of the lab, each with a module of tests of its name in probe-user/tests/lab.
 pub(super) const VARIANTS: [&str; 8] =
     ["mainline", "workload", "v5", "noiommu-off", "stock", "many-cpus", "linux-6-1", "linux-6-12"];
-
-/// How the output of a command is judged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Judge {
-    /// By its exit status: one check.
-    Status,
-    /// By the harness's own counts; skips are counted.
-    Harness,
-    /// By the harness's own counts; a skip is a failure, and so is a run without a test.
-    Guest,
-}
 
 /// Which of the guests' tests: those in modules called `long` are apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,34 +40,21 @@ impl Form {
     }
 }
 
-/// Some tests behind one command.
-pub(super) struct Suite {
-    pub(super) name: String,
-    command: Command,
-    judge: Judge,
-}
-
 /// The suites of a part.
 pub(super) fn of(part: Part, mirror: &Mirror, filter: Option<&str>) -> Result<Vec<Suite>> {
     match part {
         Part::Lint => Ok(lint()),
         Part::Unit => unit(mirror),
         Part::Judges => Ok(vec![judged(mirror)?]),
-        Part::Lab => Ok(vec![Suite {
-            name: "the lab itself".to_owned(),
-            command: cargo(
-                &["test", "--package", "xtask", "--test", "lab", "--features", "lab"],
-                &["--test-threads=1"],
-            ),
-            judge: Judge::Guest,
-        }]),
+        Part::Lab => Ok(vec![lab()]),
         Part::Guest => guests(mirror, filter, Form::Usual),
         Part::Long => guests(mirror, filter, Form::Long),
     }
 }
 
 fn lint() -> Vec<Suite> {
-    let status = |name: &str, command| Suite { name: name.to_owned(), command, judge: Judge::Status };
+    let status =
+        |name: &str, command| Suite { name: name.to_owned(), command, judge: Judge::Status, again: None };
     let deny = ["-D", "warnings"];
     let mut bpf = cargo(
         &["clippy", "--package", "probe-ebpf", "-Zbuild-std=core", "--target", build::BPF_TARGET],
@@ -99,9 +75,35 @@ fn lint() -> Vec<Suite> {
 }
 
 fn unit(mirror: &Mirror) -> Result<Vec<Suite>> {
-    let mut command = cargo(&["test"], &[]);
-    command.env(build::OBJECT_VARIABLE, build::bpf_object(mirror)?);
-    Ok(vec![Suite { name: "unit tests".to_owned(), command, judge: Judge::Harness }])
+    let object = build::bpf_object(mirror)?;
+    let tests = move |last: &[&str]| {
+        // All of them, so that those that failed are all that there is to run again.
+        let mut command = cargo(&["test", "--no-fail-fast"], last);
+        command.env(build::OBJECT_VARIABLE, &object);
+        command
+    };
+    let command = tests(&[]);
+    let again: Again = Box::new(move |names| {
+        let mut command = tests(&["--exact"]);
+        command.args(names);
+        Ok(command)
+    });
+    Ok(vec![Suite { name: "unit tests".to_owned(), command, judge: Judge::Harness, again: Some(again) }])
+}
+
+fn lab() -> Suite {
+    let tests = || {
+        cargo(
+            &["test", "--package", "xtask", "--test", "lab", "--features", "lab"],
+            &["--test-threads=1", "--exact"],
+        )
+    };
+    let again: Again = Box::new(move |names| {
+        let mut command = tests();
+        command.args(names);
+        Ok(command)
+    });
+    Suite { name: "the lab itself".to_owned(), command: tests(), judge: Judge::Guest, again: Some(again) }
 }
 
 /// The tests run inside the judges' root, beside the tools that they ask.
@@ -116,10 +118,19 @@ fn judged(mirror: &Mirror) -> Result<Suite> {
     for folder in ["dashboards", "docs"] {
         copy_folder(&workspace::root().join(folder), &work.join(folder))?;
     }
-    // A judge that hangs is stopped, and that is a failure.
-    let mut command = judges::command(&root, &work, "/usr/bin/timeout");
-    command.args(["--kill-after=5", "600", "/lab/build/judges", "--test-threads=2"]);
-    Ok(Suite { name: "other people's tools".to_owned(), command, judge: Judge::Guest })
+    let tests = move || {
+        // A judge that hangs is stopped, and that is a failure.
+        let mut command = judges::command(&root, &work, "/usr/bin/timeout");
+        command.args(["--kill-after=5", "600", "/lab/build/judges", "--test-threads=2", "--exact"]);
+        command
+    };
+    let command = tests();
+    let again: Again = Box::new(move |names| {
+        let mut command = tests();
+        command.args(names);
+        Ok(command)
+    });
+    Ok(Suite { name: "other people's tools".to_owned(), command, judge: Judge::Guest, again: Some(again) })
 }
 
 fn copy_folder(from: &Path, to: &Path) -> Result<()> {
@@ -150,7 +161,18 @@ fn guests(mirror: &Mirror, filter: Option<&str>, form: Form) -> Result<Vec<Suite
             ours.copied().filter(|test| filter.is_none_or(|text| test.contains(text))).collect();
         // Without a filter an empty module runs too, and fails as a run without a test.
         if (filter.is_none() && form == Form::Usual) || !wanted.is_empty() {
-            suites.push(guest(variant, &binary, &wanted, form)?);
+            let command = guest(variant, variant, &binary, &wanted, form)?;
+            let binary = binary.clone();
+            let again: Again = Box::new(move |names| {
+                // Beside what the first run left, for who wants to look at that.
+                guest(variant, &format!("{variant}-again"), &binary, names, form)
+            });
+            suites.push(Suite {
+                name: format!("iovascope on {variant}"),
+                command,
+                judge: Judge::Guest,
+                again: Some(again),
+            });
         }
     }
     match filter {
@@ -159,7 +181,13 @@ fn guests(mirror: &Mirror, filter: Option<&str>, form: Form) -> Result<Vec<Suite
     }
 }
 
-fn guest(variant: &str, binary: &Path, tests: &[&str], form: Form) -> Result<Suite> {
+fn guest(
+    variant: &str,
+    out: &str,
+    binary: &Path,
+    tests: &[impl AsRef<OsStr>],
+    form: Form,
+) -> Result<Command> {
     let folder = binary.parent().ok_or_else(|| anyhow!("{} has no folder", binary.display()))?;
     let name = binary.file_name().ok_or_else(|| anyhow!("{} has no name", binary.display()))?;
     let (mut share, mut program) = (OsString::from("tests="), OsString::from("/lab/share/tests/"));
@@ -167,13 +195,13 @@ fn guest(variant: &str, binary: &Path, tests: &[&str], form: Form) -> Result<Sui
     program.push(name);
     let mut command = tool::this();
     command.args(["lab", "run", "--no-build", "--timeout", form.limit(), "--variant", variant]);
-    command.arg("--out").arg(empty_folder(variant)?).arg("--share").arg(share).arg("--");
+    command.arg("--out").arg(empty_folder(out)?).arg("--share").arg(share).arg("--");
     // In turn: the tests share one machine, and count everything that happens on it.
     command.arg(program).args(["--test-threads=1", "--exact"]).args(tests);
     if tests.is_empty() {
         command.arg("none");
     }
-    Ok(Suite { name: format!("iovascope on {variant}"), command, judge: Judge::Guest })
+    Ok(command)
 }
 
 /// Where a variant's guest leaves recordings and its console: kept for who wants to look.
@@ -196,68 +224,9 @@ fn cargo(arguments: &[&str], last: &[&str]) -> Command {
     command
 }
 
-impl Suite {
-    /// Run it; its output goes to ours as it comes.
-    pub(super) fn run(&mut self) -> Result<Tally> {
-        let child = self.command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn();
-        let mut child = child.with_context(|| format!("cannot start {}", self.name))?;
-        let mut tally = Tally::default();
-        for line in child.stdout.take().into_iter().flat_map(|out| BufReader::new(out).split(b'\n')) {
-            let line = line.with_context(|| format!("cannot read what {} prints", self.name))?;
-            let line = String::from_utf8_lossy(&line);
-            tally.read(line.trim_end());
-            ui::say(line);
-        }
-        let good = child.wait().with_context(|| format!("cannot wait for {}", self.name))?.success();
-        Ok(self.judge(tally, good))
-    }
-
-    fn judge(&self, mut tally: Tally, good: bool) -> Tally {
-        match self.judge {
-            Judge::Status => return Tally::check(&self.name, good),
-            Judge::Harness => {}
-            Judge::Guest => {
-                if tally.passed + tally.failed == 0 {
-                    tally.fail(format!("{}: no test was run", self.name));
-                }
-                for _ in 0..std::mem::take(&mut tally.skipped) {
-                    tally.fail(format!("{}: a test was skipped", self.name));
-                }
-            }
-        }
-        if !good && tally.failed == 0 {
-            tally.fail(format!("{} did not end well", self.name));
-        }
-        tally
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn suite(judge: Judge) -> Suite {
-        Suite { name: "made up".to_owned(), command: Command::new("true"), judge }
-    }
-
-    fn tally(passed: u64, failed: u64, skipped: u64) -> Tally {
-        Tally { passed, failed, skipped, failures: Vec::new() }
-    }
-
-    #[test]
-    fn a_bad_end_is_a_failure_whatever_was_counted() {
-        for judge in [Judge::Status, Judge::Harness, Judge::Guest] {
-            assert_eq!(suite(judge).judge(tally(3, 0, 0), false).failed, 1, "{judge:?}");
-            assert!(suite(judge).judge(tally(3, 0, 0), true).is_good(), "{judge:?}");
-        }
-    }
-
-    #[test]
-    fn in_a_guest_skips_and_empty_runs_are_failures() {
-        assert_eq!(suite(Judge::Guest).judge(tally(3, 0, 2), true).failed, 2);
-        assert_eq!(suite(Judge::Guest).judge(tally(0, 0, 0), true).failed, 1);
-        assert_eq!(suite(Judge::Harness).judge(tally(3, 0, 2), true).skipped, 2);
-    }
 
     #[test]
     fn long_forms_are_told_by_their_module() {

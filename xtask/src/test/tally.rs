@@ -8,7 +8,11 @@ pub(crate) struct Tally {
     pub(crate) passed: u64,
     pub(crate) failed: u64,
     pub(crate) skipped: u64,
+    /// What the harness said that it would run.
+    pub(crate) announced: u64,
     pub(crate) failures: Vec<String>,
+    /// What failed once and passed when it was run again; counted as passed.
+    pub(crate) unsteady: Vec<String>,
 }
 
 impl Tally {
@@ -34,6 +38,8 @@ impl Tally {
                     _ => {}
                 }
             }
+        } else if let Some(tests) = line.strip_prefix("running ") {
+            self.announced += tests.split(' ').next().and_then(|count| count.parse().ok()).unwrap_or(0);
         } else if let Some(name) =
             line.strip_prefix("test ").and_then(|rest| rest.strip_suffix(" ... FAILED"))
         {
@@ -52,6 +58,27 @@ impl Tally {
         self.failed += other.failed;
         self.skipped += other.skipped;
         self.failures.extend(other.failures);
+        self.unsteady.extend(other.unsteady);
+    }
+
+    /// Every test that was announced came to an end, and every failure has a name.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.announced == self.passed + self.failed + self.skipped
+            && self.failures.len() as u64 == self.failed
+    }
+
+    /// With what became of the failures when they, and nothing else, were run again. A second run that did not
+    /// run each of them to its end changes nothing.
+    pub(crate) fn after(mut self, again: &Self) -> Self {
+        if again.passed + again.failed < self.failed || !again.is_whole() {
+            return self;
+        }
+        let (failures, unsteady) = self.failures.drain(..).partition(|name| again.failures.contains(name));
+        (self.failures, self.unsteady) = (failures, unsteady);
+        let better = self.unsteady.len() as u64;
+        self.passed += better;
+        self.failed -= better;
+        self
     }
 
     /// Nothing failed, and there was something to pass.
@@ -84,6 +111,9 @@ mod tests {
         }
         assert_eq!((tally.passed, tally.failed, tally.skipped), (1, 1, 1));
         assert_eq!(tally.failures, ["a::c"]);
+        assert!(tally.is_whole());
+        tally.read("running 2 tests");
+        assert!(!tally.is_whole(), "a harness that crashed");
         assert_eq!(tally.to_string(), "1 passed, 1 failed, 1 skipped");
     }
 
