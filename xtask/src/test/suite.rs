@@ -115,7 +115,7 @@ fn judged(mirror: &Mirror) -> Result<Suite> {
     for (from, name) in [(&tests, "judges"), (&program, "iovascope")] {
         fs::copy(from, work.join(name)).with_context(|| format!("cannot copy {}", from.display()))?;
     }
-    for folder in ["dashboards", "docs"] {
+    for folder in ["dashboards", "docs", "packaging"] {
         copy_folder(&workspace::root().join(folder), &work.join(folder))?;
     }
     let tests = move || {
