@@ -121,7 +121,7 @@ fn judged(mirror: &Mirror) -> Result<Suite> {
     let tests = move || {
         // A judge that hangs is stopped, and that is a failure.
         let mut command = judges::command(&root, &work, "/usr/bin/timeout");
-        command.args(["--kill-after=5", "600", "/lab/build/judges", "--test-threads=2", "--exact"]);
+        command.args(["--kill-after=5", "1500", "/lab/build/judges", "--test-threads=2", "--exact"]);
         command
     };
     let command = tests();
