@@ -1,9 +1,9 @@
 //! Histograms: exact count, sum and extremes, and HdrHistogram's buckets.
 
-use std::collections::BTreeMap;
-
 use probe_common::bucket::Scheme;
 use serde::{Deserialize, Serialize};
+
+use crate::buckets::Buckets;
 
 /// A distribution of values of one unit (the holder of the histogram says which).
 ///
@@ -27,7 +27,7 @@ pub struct Histogram {
     pub saturated: u64,
     /// Values per bucket; only buckets with values.
     #[serde(with = "crate::packed")]
-    pub buckets: BTreeMap<u32, u64>,
+    pub buckets: Buckets,
 }
 
 /// A percentile, or an extreme, with what is known of it.
@@ -72,7 +72,7 @@ impl Histogram {
             min: None,
             max: None,
             saturated: 0,
-            buckets: BTreeMap::new(),
+            buckets: Buckets::new(),
         }
     }
 
@@ -156,22 +156,18 @@ impl Histogram {
     /// What was recorded in `self` and not yet in `older`, a state of the same counters before.
     #[must_use]
     pub fn since(&self, older: &Self) -> Self {
-        let mut newer = self.clone();
-        newer.count = self.count.wrapping_sub(older.count);
-        newer.sum = self.sum.wrapping_sub(older.sum);
-        newer.saturated = self.saturated.wrapping_sub(older.saturated);
-        for (index, &count) in &older.buckets {
-            if let Some(left) = newer.buckets.get_mut(index) {
-                *left = left.wrapping_sub(count);
-            }
-        }
-        newer.buckets.retain(|_, count| *count > 0);
         // An extreme that moved was set by one of the new values.
-        if older.count > 0 {
-            newer.min = self.min.filter(|_| self.min != older.min);
-            newer.max = self.max.filter(|_| self.max != older.max);
+        let moved = |new: Option<u64>, old| new.filter(|_| older.count == 0 || new != old);
+        Self {
+            g: self.g,
+            bits: self.bits,
+            count: self.count.wrapping_sub(older.count),
+            sum: self.sum.wrapping_sub(older.sum),
+            min: moved(self.min, older.min),
+            max: moved(self.max, older.max),
+            saturated: self.saturated.wrapping_sub(older.saturated),
+            buckets: self.buckets.since(&older.buckets),
         }
-        newer
     }
 
     /// Add what the same counters recorded next, as [`Histogram::since`] gave it: undoes `since`,

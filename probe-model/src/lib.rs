@@ -4,7 +4,7 @@
 //!
 //! * [`sample::Sample`]: every cumulative counter at one instant
 //! * [`window::Window`]: the difference of two samples; every number shown or exported comes from one
-//! * [`histogram::Histogram`]: exact count, sum and extremes, and HdrHistogram's buckets
+//! * [`histogram::Histogram`]: exact count, sum and extremes, and HdrHistogram's buckets ([`buckets`])
 //! * [`loss::Balance`]: what became of every call of a site, with every loss by its cause
 //! * [`attribution`]: whose calls; [`lock`]: where calls waited; [`call`]: single calls
 //! * [`canary`]: whether the probes were alive; [`cost`]: what they cost
@@ -20,6 +20,7 @@
 #![warn(missing_docs)]
 
 pub mod attribution;
+pub mod buckets;
 pub mod call;
 pub mod canary;
 pub mod check;

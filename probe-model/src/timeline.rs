@@ -4,11 +4,15 @@
 //! or end. What is left out first is what is told apart least: among the old of a live recording, anywhere
 //! in a finished one.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use crate::histogram::Histogram;
 use crate::sample::{Counters, Instant, Sample};
 use crate::slice::Slice;
 use crate::window::Window;
+
+/// One in so many samples is left out at a time: looking for the best to leave out costs a look at all.
+const AT_ONCE: usize = 64;
 
 /// Where samples are left out when there are too many.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,7 +26,8 @@ pub enum Thinning {
 /// How much is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Budget {
-    /// Entries (histogram buckets, rows, counters) of all samples together. One takes about 40 bytes.
+    /// Entries (histogram buckets, rows, counters) of all samples together, shared ones once. One takes about
+    /// 40 bytes.
     pub entries: usize,
     /// Samples.
     pub samples: usize,
@@ -38,6 +43,7 @@ impl Budget {
 #[derive(Debug, Clone)]
 struct Kept {
     sample: Sample,
+    /// What it does not share with the one before.
     entries: usize,
 }
 
@@ -67,11 +73,11 @@ impl Timeline {
             }
             self.slices.push_back(Slice::of(&Window::between(&newest.sample, &sample)));
         }
-        let entries = entries(&sample.counters);
+        let entries = entries(&sample.counters, self.newest().map(|newest| &newest.counters));
         self.entries += entries;
         self.samples.push_back(Kept { sample, entries });
         while (self.entries > self.budget.entries || self.samples.len() > self.budget.samples)
-            && self.drop_one(keep)
+            && self.drop_some(keep)
         {}
         while self.slices.len() > self.budget.slices {
             self.join_two();
@@ -140,18 +146,38 @@ impl Timeline {
         (older.at.monotonic < newer.at.monotonic).then_some((older, newer))
     }
 
-    fn drop_one(&mut self, keep: &[u64]) -> bool {
+    /// Leave a few samples out, no two of them neighbours: those that are told apart least. False where none may be.
+    fn drop_some(&mut self, keep: &[u64]) -> bool {
         let now = self.newest().map_or(0, |sample| sample.at.monotonic);
         let at = |index: usize| self.samples[index].sample.at.monotonic;
         let last = self.samples.len().saturating_sub(1);
         let droppable = (1..last).filter(|&index| !keep.contains(&at(index)));
-        let cost = |index: &usize| self.cost(at(index + 1) - at(index - 1), now - at(*index));
-        let Some(index) = droppable.min_by(|a, b| cost(a).total_cmp(&cost(b))) else { return false };
-        if let Some(kept) = self.samples.remove(index) {
-            self.entries -= kept.entries;
-            self.dropped += 1;
+        let cost = |index: usize| self.cost(at(index + 1) - at(index - 1), now - at(index));
+        let mut costs: Vec<_> = droppable.map(|index| (cost(index), index)).collect();
+        costs.sort_by(|a, b| a.0.total_cmp(&b.0));
+        let mut gone = BTreeSet::new();
+        for (_, index) in costs {
+            if gone.len() > last / AT_ONCE {
+                break;
+            }
+            if !gone.contains(&(index - 1)) && !gone.contains(&(index + 1)) {
+                gone.insert(index);
+            }
         }
-        true
+        let mut index = 0;
+        self.samples.retain(|_| {
+            index += 1;
+            !gone.contains(&(index - 1))
+        });
+        for (before, index) in gone.iter().enumerate() {
+            // What the next one shared with it is the next one's now.
+            let next = index - before;
+            let older = &self.samples[next - 1].sample.counters;
+            self.samples[next].entries = entries(&self.samples[next].sample.counters, Some(older));
+        }
+        self.entries = self.samples.iter().map(|kept| kept.entries).sum();
+        self.dropped += gone.len() as u64;
+        !gone.is_empty()
     }
 
     fn join_two(&mut self) {
@@ -176,17 +202,30 @@ impl Timeline {
     }
 }
 
-/// What a sample takes, in entries of maps.
-fn entries(counters: &Counters) -> usize {
-    let calls = counters
-        .dispatch
-        .values()
-        .map(|calls| 8 + calls.ok.buckets.len() + calls.failed.buckets.len() + calls.errors.len());
-    let scans = counters.get_phys.iter().flat_map(|scans| {
-        scans.ok.values().chain(scans.runs.values()).chain([&scans.failed]).map(|h| 4 + h.buckets.len())
+/// What a sample takes, in entries of maps, beside those that it shares with the one before.
+fn entries(counters: &Counters, before: Option<&Counters>) -> usize {
+    let own = |histogram: &Histogram, before: Option<&Histogram>| {
+        let shared = before.is_some_and(|before| before.buckets.is_shared_with(&histogram.buckets));
+        4 + if shared { 0 } else { histogram.buckets.len() }
+    };
+    let calls = counters.dispatch.iter().map(|(name, calls)| {
+        let before = before.and_then(|before| before.dispatch.get(name));
+        let failed = own(&calls.failed, before.map(|before| &before.failed));
+        own(&calls.ok, before.map(|before| &before.ok)) + failed + calls.errors.len()
     });
-    let locks = counters.locks.iter().flat_map(|locks| {
-        locks.get_phys.values().chain(locks.commands.values()).map(|h| 4 + h.buckets.len())
+    let scans = counters.get_phys.iter().map(|scans| {
+        let before = before.and_then(|before| before.get_phys.as_ref());
+        let ok = scans.ok.iter().map(|(class, h)| own(h, before.and_then(|before| before.ok.get(class))));
+        let runs = scans.runs.iter().map(|(stop, h)| own(h, before.and_then(|before| before.runs.get(stop))));
+        ok.chain(runs).sum::<usize>() + own(&scans.failed, before.map(|before| &before.failed))
+    });
+    let locks = counters.locks.iter().map(|locks| {
+        let before = before.and_then(|before| before.locks.as_ref());
+        let waits = |now: &BTreeMap<String, Histogram>, before: Option<&BTreeMap<String, Histogram>>| {
+            now.iter().map(|(name, h)| own(h, before.and_then(|before| before.get(name)))).sum::<usize>()
+        };
+        waits(&locks.get_phys, before.map(|before| &before.get_phys))
+            + waits(&locks.commands, before.map(|before| &before.commands))
     });
     let rest = 16 + 4 * counters.attribution.len() + 2 * counters.programs.len();
     calls.chain(scans).chain(locks).sum::<usize>() + rest
@@ -195,7 +234,6 @@ fn entries(counters: &Counters) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::histogram::Histogram;
     use crate::sample::Calls;
     use probe_common::bucket::{LATENCY, LATENCY_FAILED};
 
@@ -240,6 +278,31 @@ mod tests {
             let length: u64 = timeline.slices().map(Slice::nanos).sum();
             assert_eq!(length, 86_399 * SECOND, "slices leave no gap");
         }
+    }
+
+    #[test]
+    fn what_is_shared_counts_once_whatever_is_left_out() {
+        let mut timeline =
+            Timeline::new(Budget { entries: 1_000_000, samples: 50, slices: 50 }, Thinning::Even);
+        let mut still = sample(40);
+        for second in 41..400 {
+            // Every tenth moves.
+            if second % 10 == 0 {
+                still = sample(second);
+            }
+            still.at.monotonic = second * SECOND;
+            timeline.push(still.clone(), &[]);
+            let counted: usize = timeline.samples.iter().map(|kept| kept.entries).sum();
+            assert_eq!(timeline.entries, counted);
+        }
+        let mut before = None;
+        let mut whole = 0;
+        for kept in &timeline.samples {
+            whole += entries(&kept.sample.counters, before);
+            before = Some(&kept.sample.counters);
+        }
+        assert_eq!(timeline.entries, whole);
+        assert!(whole < timeline.len() * entries(&still.counters, None), "some are shared");
     }
 
     #[test]

@@ -1,141 +1,171 @@
-//! What a refresh of the dashboard costs: the next sample taken in, its window, and a frame of every view at
-//! 120×40, beside an empty frame.
+//! What a refresh of the dashboard costs: the counters of 64 CPUs read, the window of ten seconds, and a frame at
+//! 120×40 of every view, beside an empty frame.
 //!
-//! The counters are made up: every command, scan class, stop and row of attribution that there can be, with
-//! every third bucket used: more than 64 CPUs leave behind in a day. Counters of all CPUs are added up before
-//! the dashboard sees them, so their number shows only in how many buckets are used.
+//! The counters are made up. Before: in every command, scan class, stop and row of attribution that there can be,
+//! on every CPU, every third bucket from 128 ns to a second is used: more than 64 CPUs leave behind in a day.
+//! Between two refreshes each CPU maps, unmaps, destroys and asks, with scans of six lengths, some of them in vain.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a bench fails as tests do")]
 
-use std::collections::BTreeMap;
 use std::hint::black_box;
+use std::time::Duration;
 
-use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
+use criterion::{Criterion, criterion_group, criterion_main};
+use iovascope::source::kernel::made_up::{MadeUp, Scan};
 use iovascope::tui::app::{App, Context, Length, Msg, Setup, Units};
 use iovascope::tui::feed::Feed;
 use iovascope::tui::screen::{self, Ability};
 use iovascope::tui::theme::{Depth, THEMES};
 use iovascope::tui::views;
-use probe_common::bucket::{LATENCY, LATENCY_FAILED, RUN, Scheme};
-use probe_model::attribution::{Row, Who};
-use probe_model::histogram::Histogram;
-use probe_model::loss::Flow;
+use probe_common::command::ROW_GET_PA;
+use probe_common::wire::Stop;
 use probe_model::origin::Header;
-use probe_model::sample::{Calls, Counters, Instant, Sample, Scans};
+use probe_model::sample::{Instant, Sample};
 use probe_model::timeline::Budget;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
+use rustix::time::{ClockId, clock_gettime};
 
-const COMMANDS: usize = 24;
-const ROWS: u32 = 256;
-const SAMPLES: u64 = 120;
+const CPUS: usize = 64;
+/// Samples before the first refresh: the window is full.
+const SAMPLES: u64 = 12;
+/// Rows of `IOAS_MAP`, `IOAS_UNMAP` and `DESTROY`.
+const OTHERS: [usize; 3] = [5, 6, 0];
+/// Pages of the scans, and why they end.
+const SCANS: [(u64, Stop); 6] = [
+    (1, Stop::Cap),
+    (1, Stop::Cap),
+    (16, Stop::Break),
+    (512, Stop::Cap),
+    (512, Stop::AreaEnd),
+    (8192, Stop::AreaEnd),
+];
 
-fn histogram(scheme: Scheme, seconds: u64) -> Histogram {
-    let mut histogram = Histogram::new(scheme);
-    for bucket in (0..scheme.len()).step_by(3) {
-        histogram.buckets.insert(u32::try_from(bucket).unwrap(), seconds * (1 + bucket as u64 % 7));
-    }
-    histogram.count = histogram.buckets.values().sum();
-    histogram.sum = histogram.count * 5_000;
-    (histogram.min, histogram.max) = (Some(90), Some(1 << 30));
-    histogram
+/// What is measured: counters, the app over them, and a screen.
+struct Bench {
+    counters: MadeUp,
+    app: App,
+    second: u64,
+    random: fastrand::Rng,
+    buffer: Buffer,
 }
 
-fn sample(second: u64) -> Sample {
-    let calls = || Calls {
-        ok: histogram(LATENCY, second),
-        failed: histogram(LATENCY_FAILED, second),
-        errors: [(22, second), (2, second)].into(),
-    };
-    let row = |slot: u32| Row {
-        who: Some(Who { pid: slot, comm: b"dpdk-lcore".to_vec(), ioas: Some(slot) }),
-        site: "get_phys".to_owned(),
-        calls: second * u64::from(slot + 1),
-        failed: 0,
-        nanos: second * 9_000,
-        pages: second * 512,
-        bytes: second << 21,
-    };
-    let scans = Scans {
-        ok: (0..16).map(|class| (class, histogram(LATENCY, second))).collect(),
-        failed: histogram(LATENCY_FAILED, second),
-        errors: BTreeMap::new(),
-        pages: second * 1_000_000,
-        runs: ["cap", "area-end", "break", "unmapped"]
-            .map(|stop| (stop.to_owned(), histogram(RUN, second)))
-            .into(),
-    };
-    let flow = Flow { entered: second * 1000, exited: second * 1000, ..Flow::default() };
-    Sample {
-        at: Instant { monotonic: second * 1_000_000_000, realtime: second * 1_000_000_000 },
-        counters: Counters {
-            dispatch: (0..COMMANDS).map(|command| (format!("COMMAND_{command}"), calls())).collect(),
-            get_phys: Some(scans),
-            flow: ["dispatch", "get_phys"].map(|site| (site.to_owned(), flow)).into(),
-            attribution: (0..ROWS).map(|slot| (slot, row(slot))).collect(),
-            ..Counters::default()
-        },
+impl Bench {
+    fn new() -> Self {
+        let counters = MadeUp::new(u32::try_from(CPUS).unwrap()).unwrap();
+        (0..CPUS).for_each(|cpu| counters.fill(cpu, 3));
+        let app = App::new(Setup {
+            name: "bench".to_owned(),
+            live: true,
+            length: Length::TenSeconds,
+            units: Units::Auto,
+            theme: 0,
+            view: 0,
+            views: views::ALL.len(),
+            themes: THEMES.len(),
+            budget: Budget::USUAL,
+        });
+        let buffer = Buffer::empty(Rect::new(0, 0, 120, 40));
+        let mut bench = Self { counters, app, second: 0, random: fastrand::Rng::with_seed(1), buffer };
+        let header = Header { page_size: 4096, cpus: 64, ..Header::default() };
+        bench.app.update(Msg::Feed(Feed::Started(Box::new(header))), &Context::default());
+        for _ in 0..SAMPLES {
+            bench.count();
+            let sample = bench.read();
+            bench.take(sample);
+        }
+        bench
+    }
+
+    /// A second of calls on every CPU.
+    fn count(&mut self) {
+        self.second += 1;
+        let (counters, random) = (&self.counters, &mut self.random);
+        for cpu in 0..CPUS {
+            for (pages, stop) in SCANS {
+                for _ in 0..20 {
+                    let nanos = 300 + 50 * pages + random.u64(0..200 + 20 * pages);
+                    let slot = random.usize(2..256);
+                    counters.scan(cpu, Scan { nanos, pages, stop }, slot);
+                    counters.dispatch(cpu, ROW_GET_PA, None, nanos + 400, slot);
+                }
+            }
+            for row in OTHERS {
+                for _ in 0..20 {
+                    counters.dispatch(cpu, row, None, random.u64(700..90_000), 2);
+                }
+            }
+            counters.dispatch(cpu, ROW_GET_PA, Some(2), random.u64(500..900), 2);
+        }
+    }
+
+    fn read(&mut self) -> Sample {
+        let nanos = self.second * 1_000_000_000;
+        Sample { at: Instant { monotonic: nanos, realtime: nanos }, ..self.counters.read() }
+    }
+
+    fn take(&mut self, sample: Sample) {
+        self.app.update(Msg::Feed(Feed::Sample(Box::new(sample))), &Context::default());
+        self.app.refresh();
+    }
+
+    fn draw(&mut self) {
+        self.buffer.reset();
+        let ability = Ability { depth: Depth::True, ascii: false };
+        black_box(screen::draw(&self.app, ability, &mut self.buffer));
+    }
+
+    /// The time of `work` after each second of calls, on this thread alone.
+    fn time<T>(
+        &mut self,
+        times: u64,
+        mut prepare: impl FnMut(&mut Self) -> T,
+        mut work: impl FnMut(&mut Self, T),
+    ) -> Duration {
+        let mut all = Duration::ZERO;
+        for _ in 0..times {
+            self.count();
+            let prepared = prepare(self);
+            let begin = own_time();
+            work(self, prepared);
+            all += own_time().saturating_sub(begin);
+        }
+        all
     }
 }
 
-fn app() -> App {
-    let mut app = App::new(Setup {
-        name: "bench".to_owned(),
-        live: true,
-        length: Length::TenSeconds,
-        units: Units::Auto,
-        theme: 0,
-        view: 0,
-        views: views::ALL.len(),
-        themes: THEMES.len(),
-        budget: Budget { entries: 10_000_000, ..Budget::USUAL },
-    });
-    let header = Header { page_size: 4096, cpus: 64, ..Header::default() };
-    let mut feeds = vec![Feed::Started(Box::new(header))];
-    feeds.extend((1..=SAMPLES).map(|second| Feed::Sample(Box::new(sample(second)))));
-    for feed in feeds {
-        app.update(Msg::Feed(feed), &Context::default());
-    }
-    app.refresh();
-    app
+fn own_time() -> Duration {
+    Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).unwrap()
 }
 
 fn refresh(criterion: &mut Criterion) {
-    let ability = Ability { depth: Depth::True, ascii: false };
-    let area = Rect::new(0, 0, 120, 40);
     let mut group = criterion.benchmark_group("refresh_120x40");
-    group.sample_size(20);
-    let mut empty = app();
-    empty.shown = None;
-    let mut buffer = Buffer::empty(area);
-    group.bench_function("empty_frame", |bencher| {
-        bencher.iter(|| {
-            buffer.reset();
-            black_box(screen::draw(&empty, ability, &mut buffer));
-        });
-    });
-    let mut shown = app();
+    group.sample_size(20).measurement_time(Duration::from_secs(3));
+    let mut bench = Bench::new();
+    let shown = bench.app.shown.take();
+    group.bench_function("empty_frame", |bencher| bencher.iter(|| bench.draw()));
+    bench.app.shown = shown;
     for (number, view) in views::ALL.iter().enumerate() {
-        shown.view = number;
-        group.bench_function(format!("draw_{}", view.name().replace(' ', "_")), |bencher| {
-            bencher.iter(|| {
-                buffer.reset();
-                black_box(screen::draw(&shown, ability, &mut buffer));
-            });
-        });
+        bench.app.view = number;
+        let name = format!("draw_{}", view.name().replace(' ', "_"));
+        group.bench_function(name, |bencher| bencher.iter(|| bench.draw()));
     }
-    let base = app();
-    let next = sample(SAMPLES + 1);
-    group.bench_function("sample_and_window", |bencher| {
-        bencher.iter_batched_ref(
-            || (base.clone(), Some(next.clone())),
-            |(app, next)| {
-                let sample = next.take().unwrap();
-                app.update(Msg::Feed(Feed::Sample(Box::new(sample))), &Context::default());
-                app.refresh();
-            },
-            BatchSize::PerIteration,
-        );
+    bench.app.view = 0;
+    group.bench_function("read", |bencher| {
+        bencher.iter_custom(|times| bench.time(times, |_| (), |bench, ()| drop(black_box(bench.read()))));
+    });
+    group.bench_function("window", |bencher| {
+        bencher.iter_custom(|times| bench.time(times, Bench::read, Bench::take));
+    });
+    group.bench_function("whole", |bencher| {
+        bencher.iter_custom(|times| {
+            let whole = |bench: &mut Bench, ()| {
+                let sample = bench.read();
+                bench.take(sample);
+                bench.draw();
+            };
+            bench.time(times, |_| (), whole)
+        });
     });
     group.finish();
 }

@@ -66,7 +66,12 @@ fn lint() -> Vec<Suite> {
         status(
             "clippy",
             cargo(
-                &["clippy", "--all-targets", "--features", "probe-user/lab,probe-user/judges,xtask/lab"],
+                &[
+                    "clippy",
+                    "--all-targets",
+                    "--features",
+                    "probe-user/bench,probe-user/lab,probe-user/judges,xtask/lab",
+                ],
                 &deny,
             ),
         ),
@@ -115,13 +120,13 @@ fn judged(mirror: &Mirror) -> Result<Suite> {
     for (from, name) in [(&tests, "judges"), (&program, "iovascope")] {
         fs::copy(from, work.join(name)).with_context(|| format!("cannot copy {}", from.display()))?;
     }
-    for folder in ["dashboards", "docs", "packaging"] {
+    for folder in ["dashboards", "docs"] {
         copy_folder(&workspace::root().join(folder), &work.join(folder))?;
     }
     let tests = move || {
         // A judge that hangs is stopped, and that is a failure.
         let mut command = judges::command(&root, &work, "/usr/bin/timeout");
-        command.args(["--kill-after=5", "1500", "/lab/build/judges", "--test-threads=2", "--exact"]);
+        command.args(["--kill-after=5", "600", "/lab/build/judges", "--test-threads=2", "--exact"]);
         command
     };
     let command = tests();

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use probe_common::site::{SITES, SiteId};
 use probe_common::wire::{Block, CALLERS, Caller, CallerCell, Shared};
 use probe_model::attribution::{Row, Who};
+use zerocopy::{FromBytes as _, IntoBytes as _};
 
 use super::mapping::Mapping;
 
@@ -21,8 +22,7 @@ impl Callers {
         let given = usize::try_from(shared.slots).unwrap_or(CALLERS);
         let slots = CALLERS.min(SITES.len() + given);
         let mut rows = BTreeMap::new();
-        for slot in 0..slots {
-            let cell = sum(blocks, slot);
+        for (slot, cell) in sums(blocks, slots).into_iter().enumerate() {
             if cell.calls == 0 {
                 continue;
             }
@@ -63,16 +63,20 @@ pub(super) fn pages(rows: &BTreeMap<u32, Row>) -> u64 {
     rows.values().filter(|row| row.site == site).map(|row| row.pages).fold(0, u64::wrapping_add)
 }
 
-fn sum(blocks: &Mapping<Block>, slot: usize) -> CallerCell {
-    let offset = std::mem::offset_of!(Block, callers) + slot * size_of::<CallerCell>();
-    let mut sum = CallerCell::default();
+/// The cells of the first `slots` slots over all CPUs.
+fn sums(blocks: &Mapping<Block>, slots: usize) -> Vec<CallerCell> {
+    let mut sums = vec![CallerCell::default(); slots];
+    let mut words = vec![0; slots * size_of::<CallerCell>() / size_of::<u64>()];
     for cpu in 0..blocks.elements() {
-        let cell: CallerCell = blocks.part(cpu, offset);
-        sum.calls = sum.calls.wrapping_add(cell.calls);
-        sum.failed = sum.failed.wrapping_add(cell.failed);
-        sum.nanos = sum.nanos.wrapping_add(cell.nanos);
-        sum.pages = sum.pages.wrapping_add(cell.pages);
-        sum.bytes = sum.bytes.wrapping_add(cell.bytes);
+        blocks.read(cpu, std::mem::offset_of!(Block, callers), &mut words);
+        let Ok(cells) = <[CallerCell]>::ref_from_bytes(words.as_bytes()) else { continue };
+        for (sum, cell) in sums.iter_mut().zip(cells) {
+            sum.calls = sum.calls.wrapping_add(cell.calls);
+            sum.failed = sum.failed.wrapping_add(cell.failed);
+            sum.nanos = sum.nanos.wrapping_add(cell.nanos);
+            sum.pages = sum.pages.wrapping_add(cell.pages);
+            sum.bytes = sum.bytes.wrapping_add(cell.bytes);
+        }
     }
-    sum
+    sums
 }

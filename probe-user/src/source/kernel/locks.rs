@@ -40,14 +40,14 @@ impl LockReader {
             total.advance(&self.blocks, depth);
             let histogram = total.histogram();
             if !histogram.is_empty() {
-                locks.get_phys.insert((*name).to_owned(), histogram);
+                locks.get_phys.insert((*name).to_owned(), histogram.clone());
             }
         }
         for (row, total) in self.commands.iter_mut().enumerate() {
             total.advance(&self.blocks, depth);
             let histogram = total.histogram();
             if let (false, Some(name)) = (histogram.is_empty(), command::name_of(row)) {
-                locks.commands.insert(name.to_owned(), histogram);
+                locks.commands.insert(name.to_owned(), histogram.clone());
             }
         }
         for cpu in 0..self.blocks.elements() {

@@ -2,7 +2,7 @@
 
 use std::ffi::c_void;
 use std::marker::PhantomData;
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::{ptr, slice};
 
@@ -31,14 +31,18 @@ impl<T: FromBytes> Mapping<T> {
 
     /// Map an array of `elements` elements of type `T`, made with `BPF_F_MMAPABLE`.
     pub(super) fn new(map: &MapData, elements: u32) -> Result<Self, SourceError> {
+        Self::of(map.fd().as_fd(), elements)
+    }
+
+    /// Map what a descriptor stands for.
+    pub(super) fn of(descriptor: BorrowedFd<'_>, elements: u32) -> Result<Self, SourceError> {
         let elements = elements as usize;
         let (protection, flags) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED);
         // SAFETY: a new mapping at an address of the kernel's choice.
         #[allow(unsafe_code, reason = "mmap")]
-        let start = unsafe {
-            mmap(ptr::null_mut(), elements * size_of::<T>(), protection, flags, map.fd().as_fd(), 0)
-        }
-        .map_err(|error| SourceError::Mmap(error.into()))?;
+        let start =
+            unsafe { mmap(ptr::null_mut(), elements * size_of::<T>(), protection, flags, descriptor, 0) }
+                .map_err(|error| SourceError::Mmap(error.into()))?;
         Ok(Self { start, elements, kind: PhantomData })
     }
 
@@ -46,23 +50,29 @@ impl<T: FromBytes> Mapping<T> {
         self.elements
     }
 
-    /// Read words of an element from a byte offset on: each word is whole, the words are not of one
-    /// instant. Words beyond the element stay as they are.
-    pub(super) fn read(&self, element: usize, offset: usize, into: &mut [u64]) {
+    /// Words of an element from a byte offset on, at most `count` and none beyond the element. Each is read
+    /// whole; together they are not of one instant.
+    pub(super) fn words_of(&self, element: usize, offset: usize, count: usize) -> &[AtomicU64] {
         let start = element * Self::WORDS + offset / size_of::<u64>();
-        let end = ((element + 1) * Self::WORDS).min(start + into.len());
-        let words = self.words().get(start..end).unwrap_or_default();
+        let end = ((element + 1) * Self::WORDS).min(start + count);
+        self.words().get(start..end).unwrap_or_default()
+    }
+
+    /// Read words of an element from a byte offset on. Those beyond the element stay as they are.
+    pub(super) fn read(&self, element: usize, offset: usize, into: &mut [u64]) {
+        let words = self.words_of(element, offset, into.len());
         for (into, word) in into.iter_mut().zip(words) {
             *into = word.load(Ordering::Relaxed);
         }
     }
 
-    /// A part of an element at a byte offset.
+    /// A part of an element at a byte offset: a whole number of words.
     pub(super) fn part<P: FromBytes + IntoBytes>(&self, element: usize, offset: usize) -> P {
         let mut part = P::new_zeroed();
-        let mut words = vec![0; size_of::<P>() / size_of::<u64>()];
-        self.read(element, offset, &mut words);
-        part.as_mut_bytes().copy_from_slice(words.as_bytes());
+        let words = self.words_of(element, offset, size_of::<P>() / size_of::<u64>());
+        for (into, word) in part.as_mut_bytes().chunks_exact_mut(size_of::<u64>()).zip(words) {
+            into.copy_from_slice(&word.load(Ordering::Relaxed).to_ne_bytes());
+        }
         part
     }
 

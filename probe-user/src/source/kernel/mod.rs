@@ -13,6 +13,8 @@ mod guard;
 mod load;
 mod locks;
 mod logs;
+#[cfg(any(test, feature = "bench"))]
+pub mod made_up;
 mod mapping;
 mod misses;
 mod object;

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::mem::offset_of;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant as Clock};
 
 use aya::maps::{MapData, RingBuf};
@@ -65,7 +66,21 @@ pub(super) struct Missed<'a> {
 impl Reader {
     pub(super) fn new(programs: &Programs, config: &Config) -> Result<Self, SourceError> {
         let cpus = possible_cpus()?;
-        let callers = u32::try_from(CALLERS).unwrap_or(u32::MAX);
+        let slots = u32::try_from(CALLERS).unwrap_or(u32::MAX);
+        let callers = Callers {
+            names: Mapping::new(programs.array(CALLERS_MAP)?, slots)?,
+            shared: Mapping::new(programs.array(SHARED_MAP)?, 1)?,
+        };
+        let locks = if config.locks {
+            Some(LockReader::new(Mapping::new(programs.array(LOCK_BLOCKS_MAP)?, cpus)?))
+        } else {
+            None
+        };
+        Ok(Self::over(Mapping::new(programs.array(BLOCKS_MAP)?, cpus)?, callers, locks))
+    }
+
+    /// A reader of these counters.
+    pub(super) fn over(blocks: Mapping<Block>, callers: Callers, locks: Option<LockReader>) -> Self {
         let command = |row| offset_of!(Block, dispatch) + row * size_of::<CommandCell>();
         let commands = (0..command::ROWS).map(command).map(|at| Outcomes {
             ok: Some(Total::at::<Latencies>(at + offset_of!(CommandCell, ok))),
@@ -74,23 +89,16 @@ impl Reader {
         let scan = |field| offset_of!(Block, get_phys) + field;
         let class = |class| scan(offset_of!(ScanCell, ok)) + class * size_of::<Latencies>();
         let stop = |stop| scan(offset_of!(ScanCell, runs)) + stop * size_of::<RunLengths>();
-        Ok(Self {
-            blocks: Mapping::new(programs.array(BLOCKS_MAP)?, cpus)?,
+        Self {
+            blocks,
             commands: commands.collect(),
             scans: (0..SCAN_CLASSES).map(|index| Total::at::<Latencies>(class(index))).collect(),
             failed_scans: Outcomes::at(scan(offset_of!(ScanCell, failed)), scan(offset_of!(ScanCell, errno))),
             runs: (0..Stop::COUNT).map(|index| Total::at::<RunLengths>(stop(index))).collect(),
-            callers: Callers {
-                names: Mapping::new(programs.array(CALLERS_MAP)?, callers)?,
-                shared: Mapping::new(programs.array(SHARED_MAP)?, 1)?,
-            },
-            locks: if config.locks {
-                Some(LockReader::new(Mapping::new(programs.array(LOCK_BLOCKS_MAP)?, cpus)?))
-            } else {
-                None
-            },
+            callers,
+            locks,
             guarded: None,
-        })
+        }
     }
 
     /// Count the calls that come out of the guards' ring too.
@@ -236,7 +244,7 @@ impl Reader {
         let blocks = &self.blocks;
         let mut read = |total: &mut Total| {
             total.advance(blocks, depth);
-            total.histogram()
+            total.histogram().clone()
         };
         let classes = self.scans.iter_mut().map(&mut read);
         let ok = (0u32..).zip(classes).filter(|(_, histogram)| !histogram.is_empty()).collect();
@@ -259,21 +267,25 @@ impl Outcomes {
     }
 
     fn read(&mut self, blocks: &Mapping<Block>, depth: Depth) -> (Histogram, Histogram) {
-        // An errno is counted after its call's latency.
-        if self.failed.advance(blocks, depth) || !self.errors.is_empty() {
+        let moved = self.failed.advance(blocks, depth);
+        // An errno is counted after its call's latency: until they agree, some are still to come.
+        let known: u64 = self.errors.values().sum();
+        if moved || depth == Depth::Whole || known != self.failed.histogram().count {
             self.errors.clear();
             for cpu in 0..blocks.elements() {
-                let slots: [u64; ERRNO_SLOTS] = blocks.part(cpu, self.table);
-                for (errno, count) in (0u32..).zip(slots).filter(|&(_, count)| count > 0) {
+                let slots = blocks.words_of(cpu, self.table, ERRNO_SLOTS);
+                let counts = slots.iter().map(|slot| slot.load(Ordering::Relaxed));
+                for (errno, count) in (0u32..).zip(counts).filter(|&(_, count)| count > 0) {
                     *self.errors.entry(errno).or_default() += count;
                 }
             }
         }
         let ok = self.ok.as_mut().map(|ok| {
             ok.advance(blocks, depth);
-            ok.histogram()
+            ok.histogram().clone()
         });
-        (ok.unwrap_or_else(|| Histogram::new(probe_common::bucket::LATENCY)), self.failed.histogram())
+        let ok = ok.unwrap_or_else(|| Histogram::new(probe_common::bucket::LATENCY));
+        (ok, self.failed.histogram().clone())
     }
 }
 

@@ -2,12 +2,16 @@
 //!
 //! A distribution whose head (summary and first bucket) is what it was is not read again: every value
 //! moves one of the two. A program writes the head before the bucket, so after a change it is read
-//! once more; and at the end everything is.
+//! once more; and at the end everything is. What did not move is the histogram that it was: samples share
+//! its counts.
+
+use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use probe_common::bucket::Scheme;
 use probe_common::dist::{Distribution, Summary};
 use probe_model::histogram::Histogram;
-use zerocopy::{FromBytes as _, IntoBytes as _};
+use zerocopy::{FromBytes, IntoBytes as _};
 
 use super::mapping::Mapping;
 
@@ -31,6 +35,8 @@ pub(super) struct Total {
     cpus: Vec<Cpu>,
     /// Values per bucket over all CPUs; empty before the first value.
     buckets: Vec<u64>,
+    /// All of it, as it was read last.
+    histogram: Histogram,
 }
 
 /// What was read of one CPU last.
@@ -38,37 +44,53 @@ pub(super) struct Total {
 struct Cpu {
     head: [u64; SUMMARY + 1],
     changed: bool,
-    /// Its buckets; empty before the first value.
-    last: Vec<u32>,
+    /// Its buckets, two a word; empty before the first value.
+    last: Vec<u64>,
 }
 
 impl Total {
     /// The distribution of type `D` at a byte offset of an element.
     pub(super) fn at<D: Distribution>(offset: usize) -> Self {
-        Self { offset, scheme: D::SCHEME, cpus: Vec::new(), buckets: Vec::new() }
+        let scheme = D::SCHEME;
+        Self { offset, scheme, cpus: Vec::new(), buckets: Vec::new(), histogram: Histogram::new(scheme) }
     }
 
     /// Read on; whether anything was counted since.
-    pub(super) fn advance<T: zerocopy::FromBytes>(&mut self, blocks: &Mapping<T>, depth: Depth) -> bool {
+    pub(super) fn advance<T: FromBytes>(&mut self, blocks: &Mapping<T>, depth: Depth) -> bool {
         self.cpus.resize_with(blocks.elements(), Cpu::default);
-        let mut moved = false;
+        let (mut moved, mut changed) = (false, false);
         for (element, cpu) in self.cpus.iter_mut().enumerate() {
             let mut head = [0; SUMMARY + 1];
             blocks.read(element, self.offset, &mut head);
-            let changed = head != cpu.head;
+            let is_other = head != cpu.head;
             let is_empty = head == [0; SUMMARY + 1];
             let again = cpu.changed || depth == Depth::Whole;
-            if is_empty || !(changed || again) {
+            if is_empty || !(is_other || again) {
                 continue;
             }
-            (cpu.head, cpu.changed) = (head, changed);
-            moved |= read_buckets(blocks, element, self.offset, self.scheme, cpu, &mut self.buckets);
+            (cpu.head, cpu.changed) = (head, is_other);
+            changed |= is_other;
+            let words = self.scheme.len() / 2;
+            cpu.last.resize(words, 0);
+            self.buckets.resize(2 * words, 0);
+            let used = if depth == Depth::Whole { 0..words } else { used(self.scheme, &head) };
+            let first = self.offset + size_of::<Summary>() + used.start * size_of::<u64>();
+            let now = blocks.words_of(element, first, used.len());
+            let buckets = &mut self.buckets[2 * used.start..2 * used.end];
+            moved |= add_moved(now, &mut cpu.last[used], buckets);
+        }
+        if moved || changed {
+            self.histogram = self.sum();
         }
         moved
     }
 
-    /// Everything since the beginning.
-    pub(super) fn histogram(&self) -> Histogram {
+    /// Everything since the beginning, as it was read last.
+    pub(super) fn histogram(&self) -> &Histogram {
+        &self.histogram
+    }
+
+    fn sum(&self) -> Histogram {
         let mut histogram = Histogram::new(self.scheme);
         for cpu in &self.cpus {
             let Ok(summary) = Summary::read_from_bytes(cpu.head[..SUMMARY].as_bytes()) else { continue };
@@ -89,26 +111,36 @@ impl Total {
     }
 }
 
-/// Add what one CPU counted since it was read last.
-fn read_buckets<T: zerocopy::FromBytes>(
-    blocks: &Mapping<T>,
-    element: usize,
-    offset: usize,
-    scheme: Scheme,
-    cpu: &mut Cpu,
-    totals: &mut Vec<u64>,
-) -> bool {
-    let mut words = vec![0u64; scheme.len() / 2];
-    blocks.read(element, offset + size_of::<Summary>(), &mut words);
-    let Ok(now) = <[u32]>::ref_from_bytes(words.as_bytes()) else { return false };
-    cpu.last.resize(scheme.len(), 0);
-    totals.resize(scheme.len(), 0);
+/// The words in which there can be values: between the smallest and the largest. A program writes these before
+/// the bucket, so a value outside comes with another head and is read then.
+fn used(scheme: Scheme, head: &[u64; SUMMARY + 1]) -> Range<usize> {
+    let Ok(summary) = Summary::read_from_bytes(head[..SUMMARY].as_bytes()) else { return 0..0 };
+    let word = |value| scheme.index(value).min(scheme.len() - 1) / 2;
+    // No smallest yet, while the largest is there.
+    let first = if summary.min_complement == 0 { 0 } else { word(!summary.min_complement) };
+    let end = word(summary.max) + 1;
+    first.min(end)..end
+}
+
+/// Add what one CPU's buckets counted since they were read last, two a word; whether they counted anything.
+/// Most words did not move, so a word is compared before it is taken apart.
+fn add_moved(words: &[AtomicU64], last: &mut [u64], totals: &mut [u64]) -> bool {
     let mut moved = false;
-    for ((last, &now), total) in cpu.last.iter_mut().zip(now).zip(totals) {
-        let new = now.wrapping_sub(*last);
-        moved |= new > 0;
-        *total += u64::from(new);
+    for ((word, last), totals) in words.iter().zip(last).zip(totals.as_chunks_mut::<2>().0) {
+        let now = word.load(Ordering::Relaxed);
+        if now == *last {
+            continue;
+        }
+        moved = true;
+        for (total, (now, last)) in totals.iter_mut().zip(halves(now).into_iter().zip(halves(*last))) {
+            *total += u64::from(now.wrapping_sub(last));
+        }
         *last = now;
     }
     moved
+}
+
+/// The two buckets of a word, in the order of memory.
+pub(super) fn halves(word: u64) -> [u32; 2] {
+    zerocopy::transmute!(word)
 }
