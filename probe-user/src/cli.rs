@@ -80,6 +80,18 @@ pub enum Command {
     /// Exit status 0 when this machine can record, or that kernel will do; 3 when not; 1 when the file
     /// cannot tell.
     Doctor(DoctorArgs),
+    /// Become a command that does not outlive the process which asks for it: what `top` starts.
+    #[command(hide = true)]
+    Beside(BesideArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct BesideArgs {
+    /// The process that asks
+    pub parent: i32,
+    /// The command
+    #[arg(last = true, required = true, value_name = "CMD")]
+    pub command: Vec<String>,
 }
 
 /// Ends after the duration, with the command, or on SIGINT, SIGTERM or SIGHUP. SIGUSR1 marks the moment.

@@ -7,7 +7,6 @@ mod build;
 mod cache;
 mod debian;
 mod demo;
-mod fuzz;
 mod judges;
 mod lab;
 mod setup;
@@ -51,7 +50,6 @@ commands! {
     Demo(demo::Demo),
     Test(test::Test),
     Bench(bench::Bench),
-    Fuzz(fuzz::Fuzz),
 }
 
 /// Chores of the iovascope workspace.

@@ -1,15 +1,22 @@
-//! What runs beside the dashboard: a command, or a job of the driver. It ends with the dashboard.
+//! What runs beside the dashboard: a command, or a job of the driver. It ends with the dashboard, however that
+//! ends: a job because it is in the same process, a command because the kernel kills it then.
 
 use std::io::{BufRead as _, BufReader, Read};
+use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use anyhow::{Context as _, bail};
 use probe_model::histogram::Histogram;
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
+use rustix::process::{
+    Pid, Signal, WaitId, WaitIdOptions, getppid, kill_process, set_parent_process_death_signal, waitid,
+};
 
+use crate::cli::BesideArgs;
+use crate::exit::Status;
 use crate::tui::feed::{Driver, Feed};
 use crate::tui::run::Feeder;
 use crate::workload::plan::Plan;
@@ -31,10 +38,12 @@ pub(super) enum Beside {
 
 /// Start a command, if there is one.
 pub(super) fn start(command: &[String], feeder: &Feeder) -> Option<Beside> {
-    let (program, arguments) = command.split_first()?;
-    let mut command = Command::new(program);
-    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = match command.spawn() {
+    let program = command.first()?;
+    // This program becomes the command: see `follow`.
+    let mut follower = Command::new("/proc/self/exe");
+    follower.arg0("iovascope").arg("beside").arg(std::process::id().to_string()).arg("--").args(command);
+    follower.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = match follower.spawn() {
         Ok(child) => child,
         Err(error) => {
             feeder.send(Feed::CommandEnded(format!("cannot start {program}: {error}")));
@@ -52,6 +61,18 @@ pub(super) fn start(command: &[String], feeder: &Feeder) -> Option<Beside> {
     let (pid, feeder) = (child.id(), feeder.clone());
     thread::spawn(move || tell_end(pid, &feeder));
     Some(Beside::Command(child))
+}
+
+/// Become the command, tied to the life of the thread that started this process: the dashboard's first one, which
+/// lives as long as it. A program with more rights than its user (set-uid) is let go of by the kernel.
+pub(super) fn follow(args: &BesideArgs) -> anyhow::Result<Status> {
+    let Some((program, arguments)) = args.command.split_first() else { bail!("no command was named") };
+    set_parent_process_death_signal(Some(Signal::KILL)).context("cannot be tied to the dashboard")?;
+    // It may have ended before that.
+    if getppid().map(|parent| parent.as_raw_nonzero().get()) != Some(args.parent) {
+        bail!("the dashboard that asked for {program} is gone");
+    }
+    Err(Command::new(program).args(arguments).exec()).with_context(|| format!("cannot start {program}"))
 }
 
 impl Drop for Beside {

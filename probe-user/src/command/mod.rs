@@ -7,6 +7,7 @@ use crate::exit::Status;
 
 mod beside;
 mod canary;
+mod courier;
 mod dashboard;
 mod diff;
 mod doctor;
@@ -33,6 +34,7 @@ pub fn run(cli: Cli) -> anyhow::Result<Status> {
         Command::Export(args) => export::run(&args),
         Command::Load(args) => load::run(&args),
         Command::Doctor(args) => doctor::run(&args),
+        Command::Beside(args) => beside::follow(&args),
     }
 }
 

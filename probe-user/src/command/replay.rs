@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, BufReader, Read};
-use std::os::fd::AsFd as _;
+use std::sync::Arc;
 use std::thread;
 
 use anyhow::{Context as _, bail};
@@ -15,6 +15,7 @@ use crate::tui::feed::{Ended, Feed};
 use crate::tui::run::Feeder;
 use crate::tui::{self};
 
+use super::courier::Courier;
 use super::dashboard;
 
 pub(super) fn run(args: &ReplayArgs) -> anyhow::Result<Status> {
@@ -34,7 +35,7 @@ pub(super) fn run(args: &ReplayArgs) -> anyhow::Result<Status> {
                    ssh HOST iovascope record -o - | iovascope replay -"
             );
         }
-        (Box::new(BufReader::new(take_stdin()?)), "a recording on stdin".to_owned())
+        (Box::new(BufReader::new(io::stdin())), "a recording on stdin".to_owned())
     } else {
         let opened = File::open(&file).with_context(|| format!("cannot open {file}"))?;
         Reader::begin(BufReader::new(&opened), file.clone())?;
@@ -46,7 +47,9 @@ pub(super) fn run(args: &ReplayArgs) -> anyhow::Result<Status> {
     let start = move |feeder: Feeder| {
         let reader = thread::Builder::new().name("reader".to_owned());
         let failing = feeder.clone();
-        if let Err(error) = reader.spawn(move || read(input, name, &feeder)) {
+        if let Err(error) =
+            reader.spawn(move || if live { follow(input, name, &feeder) } else { read(input, name, &feeder) })
+        {
             failing.send(Feed::Failed(format!("cannot start the reader: {error}")));
         }
     };
@@ -55,25 +58,43 @@ pub(super) fn run(args: &ReplayArgs) -> anyhow::Result<Status> {
     Ok(Status::Ok)
 }
 
-/// Stdin as a file of the reader's own: closed when nothing more is read from it, so that who writes to it hears
-/// of it, and does not wait for as long as the dashboard is looked at.
-fn take_stdin() -> anyhow::Result<File> {
-    let pipe = io::stdin().as_fd().try_clone_to_owned().context("cannot take stdin")?;
-    let nothing = File::open("/dev/null").context("cannot open /dev/null")?;
-    rustix::stdio::dup2_stdin(nothing).context("cannot replace stdin")?;
-    Ok(File::from(pipe))
-}
-
 /// Hand a recording over until its end, or until nobody takes it.
 fn read(input: Box<dyn Read + Send>, name: String, feeder: &Feeder) {
-    if let Err(error) = read_all(input, name, feeder) {
-        feeder.send(Feed::Failed(format!("{:#}", anyhow::Error::from(error))));
+    if let Err(error) = read_all(input, name, &mut |feed| feeder.send(feed)) {
+        feeder.send(failed(error));
     }
 }
 
-fn read_all(input: Box<dyn Read + Send>, name: String, feeder: &Feeder) -> Result<(), RecordingError> {
+/// The same of a stream, which is read on whatever the terminal does.
+fn follow(input: Box<dyn Read + Send>, name: String, feeder: &Feeder) {
+    let courier = Arc::new(Courier::default());
+    let begun = Arc::clone(&courier);
+    let carrying = feeder.clone();
+    let carrier = thread::Builder::new().name("courier".to_owned());
+    if let Err(error) = carrier.spawn(move || begun.deliver(&carrying)) {
+        feeder.send(Feed::Failed(format!("cannot start the courier: {error}")));
+        return;
+    }
+    let mut hand_over = |feed| match feed {
+        Feed::Started(_) => feeder.send(feed),
+        other => courier.take(other),
+    };
+    if let Err(error) = read_all(input, name, &mut hand_over) {
+        courier.take(failed(error));
+    }
+}
+
+fn failed(error: RecordingError) -> Feed {
+    Feed::Failed(format!("{:#}", anyhow::Error::from(error)))
+}
+
+fn read_all(
+    input: Box<dyn Read + Send>,
+    name: String,
+    hand_over: &mut dyn FnMut(Feed) -> bool,
+) -> Result<(), RecordingError> {
     let mut reader = Reader::begin(input, name)?;
-    if !feeder.send(Feed::Started(Box::new(reader.header().clone()))) {
+    if !hand_over(Feed::Started(Box::new(reader.header().clone()))) {
         return Ok(());
     }
     while let Some(event) = reader.next_event()? {
@@ -83,11 +104,11 @@ fn read_all(input: Box<dyn Read + Send>, name: String, feeder: &Feeder) -> Resul
             Event::Mark(mark) => Feed::Mark(mark),
             Event::Anchor(_) => continue,
         };
-        if !feeder.send(feed) {
+        if !hand_over(feed) {
             return Ok(());
         }
     }
     let ended = Ended { end: reader.end().cloned(), unclean: reader.unclean().map(str::to_owned) };
-    feeder.send(Feed::Ended(ended));
+    hand_over(Feed::Ended(ended));
     Ok(())
 }

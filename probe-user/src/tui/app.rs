@@ -19,7 +19,7 @@ use super::table::Look;
 /// Lines of the command's output that are kept.
 const OUTPUT_LINES: usize = 500;
 /// Marks that are kept.
-const MOST_MARKS: usize = 1024;
+pub const MOST_MARKS: usize = 1024;
 /// How long a message stays.
 const MESSAGE: Duration = Duration::from_secs(5);
 
@@ -161,7 +161,8 @@ pub enum Effect {
 pub struct Context {
     /// Time since the start.
     pub now: Duration,
-    /// Rows of the view's table, as filtered; columns of it, 0 without a table.
+    /// Rows of the view's table, as filtered, or lines that the help can be scrolled; columns of the table, 0
+    /// without one.
     pub rows: usize,
     pub columns: usize,
     /// The column that it is sorted by, and whether the largest is first.
@@ -448,12 +449,12 @@ impl App {
     }
 
     fn scroll(&mut self, rows: isize, context: &Context) {
+        let last = context.rows.saturating_sub(1);
         if let Overlay::Help(line) = &mut self.overlay {
-            *line = line.saturating_add_signed(rows).min(key::KEYS.len());
+            *line = (*line).min(last).saturating_add_signed(rows).min(last);
             return;
         }
         let selected = &mut self.looks[self.view].selected;
-        let last = context.rows.saturating_sub(1);
         *selected = (*selected).min(last).saturating_add_signed(rows).min(last);
     }
 

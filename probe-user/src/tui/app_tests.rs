@@ -2,9 +2,14 @@
 
 use std::time::Duration;
 
+use ratatui::layout::Rect;
+
 use super::super::testing::{self, Recorded};
-use super::super::views;
+use super::super::{screen, views};
 use super::*;
+
+/// The screen that is looked at.
+const SCREEN: Rect = Rect { x: 0, y: 0, width: 80, height: 24 };
 
 struct Session {
     app: App,
@@ -23,9 +28,10 @@ impl Session {
 
     fn tell(&mut self, msg: Msg) -> Option<Effect> {
         let table = views::arranged(&self.app);
+        let help = screen::help_lines(&self.app, SCREEN).map(|lines| lines + 1);
         let context = Context {
             now: self.now,
-            rows: table.as_ref().map_or(0, |table| table.rows.len()),
+            rows: help.unwrap_or_else(|| table.as_ref().map_or(0, |table| table.rows.len())),
             columns: table.as_ref().map_or(0, |table| table.columns.len()),
             sort: table.map_or((0, false), |table| table.sort),
         };
@@ -185,6 +191,29 @@ fn marks_resets_and_the_rest() {
     assert!(session.app.message.is_some());
     session.pass(Duration::from_secs(6));
     assert!(session.app.message.is_none(), "messages go");
+}
+
+#[test]
+fn the_help_scrolls_to_its_last_line_and_back_at_once() {
+    for keys in ["?", "0"] {
+        let mut session = Session::over(&Recorded::mixed(), false);
+        let drawn = |app: &App| {
+            let mut buffer = ratatui::buffer::Buffer::empty(SCREEN);
+            let ability = screen::Ability { depth: super::super::theme::Depth::None, ascii: false };
+            screen::draw(app, ability, &mut buffer);
+            super::super::run::as_text(&buffer)
+        };
+        session.press(keys);
+        let first = drawn(&session.app);
+        assert!(first.contains("lines more") && !first.contains("what looks idle"), "{first}");
+        session.press("G");
+        let last = drawn(&session.app);
+        assert!(last.contains("what looks idle is a gap") && !last.contains("lines more"), "{last}");
+        session.press("k");
+        assert_ne!(drawn(&session.app), last, "one line back is seen at once");
+        session.press("g");
+        assert_eq!(drawn(&session.app), first);
+    }
 }
 
 #[test]

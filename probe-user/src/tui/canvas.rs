@@ -42,6 +42,14 @@ impl Canvas<'_> {
         end - x
     }
 
+    /// Write the first of these that fits, or what fits of the last.
+    pub fn put_fitting(&mut self, area: Rect, lines: &[&str], tone: Tone) {
+        let fits = |line: &&&str| line.chars().count() <= usize::from(area.width);
+        if let Some(line) = lines.iter().find(fits).or(lines.last()) {
+            self.put(area.x, area.y, area.width, line, tone);
+        }
+    }
+
     /// Write at the right end of `width` cells.
     pub fn put_right(&mut self, x: u16, y: u16, width: u16, line: &str, tone: Tone) {
         let line = text::cut(line, width.into());

@@ -10,6 +10,7 @@ pub mod canvas;
 pub mod config;
 pub mod course;
 pub mod feed;
+mod input;
 pub mod key;
 pub mod run;
 pub mod screen;

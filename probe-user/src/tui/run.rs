@@ -3,34 +3,34 @@
 use std::io::{self, IsTerminal as _};
 use std::os::fd::AsFd as _;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, TrySendError, channel, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crossterm::event::{
-    Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers, MouseButton, MouseEvent, MouseEventKind,
-};
 use crossterm::execute;
 use crossterm::terminal::{BeginSynchronizedUpdate, EndSynchronizedUpdate};
 use probe_model::origin::Header;
 use probe_model::window::Window;
 use ratatui::buffer::{Buffer, Cell};
 use ratatui::layout::{Position, Rect};
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGWINCH};
 use signal_hook::iterator::Signals;
 
-use super::app::{self, App, Context, Effect, Msg};
+use super::app::{self, App, Context, Effect, Msg, Overlay};
 use super::canvas::Target;
 use super::feed::Feed;
-use super::key::Key;
+use super::input::{Parser, Typed};
+use super::key::{self, Action, Key};
 use super::screen::{self, Ability};
 use super::terminal::{self, Guard, Screen};
 use super::views;
 
-/// Messages that wait to be handled. Live sources merge beyond it.
+/// News that wait to be handled. Live sources merge beyond it.
 const QUEUE: usize = 256;
+/// The rest of a key's sequence comes within it.
+const REST: Duration = Duration::from_millis(25);
 /// A terminal that takes no output for so long after we were told to end is given up.
 const PATIENCE: Duration = Duration::from_millis(1500);
 
@@ -61,31 +61,55 @@ pub enum TuiError {
     NoTerminal,
     #[error("cannot {operation} the terminal")]
     Terminal { operation: &'static str, source: io::Error },
+    #[error("a thread of the dashboard failed: its message stands above; please report it")]
+    Panicked,
 }
 
 enum Input {
-    Terminal(Event),
+    Typed(Typed),
     Signal(i32),
     Hangup,
+    Panicked,
     Feed(Feed),
 }
 
-/// Hands news to the dashboard, from another thread.
+/// Hands news to the dashboard, from another thread. Only news are limited: keys and signals never wait
+/// behind them for room.
 #[derive(Clone)]
-pub struct Feeder(SyncSender<Input>);
+pub struct Feeder {
+    inputs: Sender<Input>,
+    /// One for each piece of news under way.
+    room: SyncSender<()>,
+}
+
+/// What the threads beside the loop know of it.
+#[derive(Default)]
+struct Pulse {
+    /// The loop has ended; the terminal may still have to be given back.
+    ending: AtomicBool,
+    /// And that too.
+    finished: AtomicBool,
+    /// Keys and clicks that it has taken.
+    taken: AtomicU64,
+    /// Letters are text.
+    types: AtomicBool,
+}
 
 impl Feeder {
     /// Hand over, and wait while the dashboard is busy; false when it is gone.
     pub fn send(&self, feed: Feed) -> bool {
-        self.0.send(Input::Feed(feed)).is_ok()
+        self.room.send(()).is_ok() && self.inputs.send(Input::Feed(feed)).is_ok()
     }
 
     /// Hand over if there is room at once; else it comes back. Nothing comes back when the dashboard is gone.
     pub fn offer(&self, feed: Feed) -> Result<(), Feed> {
-        match self.0.try_send(Input::Feed(feed)) {
-            Err(TrySendError::Full(Input::Feed(feed))) => Err(feed),
-            _ => Ok(()),
+        match self.room.try_send(()) {
+            Err(TrySendError::Full(())) => return Err(feed),
+            Err(TrySendError::Disconnected(())) => {}
+            // Gone in this very moment: there is nobody to tell.
+            Ok(()) => drop(self.inputs.send(Input::Feed(feed))),
         }
+        Ok(())
     }
 }
 
@@ -98,6 +122,8 @@ pub fn require_terminal() -> Result<(), TuiError> {
 }
 
 /// Run until the user, a signal or the terminal ends it; the number of the last view.
+///
+/// `start` is called first: a terminal that takes no output while it is being taken holds no source up.
 pub fn run(
     setup: Setup,
     start: impl FnOnce(Feeder),
@@ -105,13 +131,15 @@ pub fn run(
 ) -> Result<usize, TuiError> {
     require_terminal()?;
     let failed = |operation| move |source| TuiError::Terminal { operation, source };
-    let (sender, inputs) = sync_channel(QUEUE);
-    let finished = Arc::new(AtomicBool::new(false));
-    watch_signals(sender.clone(), Arc::clone(&finished)).map_err(failed("watch signals for"))?;
-    let mut screen = terminal::enter(setup.mouse).map_err(failed("switch"))?;
+    let (sender, inputs) = channel();
+    let (room, news) = sync_channel(QUEUE);
+    let pulse = Arc::new(Pulse::default());
+    watch_signals(sender.clone(), Arc::clone(&pulse)).map_err(failed("watch signals for"))?;
+    watch_terminal(sender.clone(), Arc::clone(&pulse)).map_err(failed("read"))?;
+    start(Feeder { inputs: sender.clone(), room });
     let guard = Guard;
-    watch_terminal(sender.clone()).map_err(failed("read"))?;
-    start(Feeder(sender));
+    let panicked = move || drop(sender.send(Input::Panicked));
+    let mut screen = terminal::enter(setup.mouse, panicked).map_err(failed("switch"))?;
     let mut running = Running {
         app: App::new(setup.app),
         ability: setup.ability,
@@ -119,11 +147,16 @@ pub fn run(
         begin: Instant::now(),
         mouse: setup.mouse,
         frame: Buffer::empty(Rect::default()),
+        pulse: Arc::clone(&pulse),
+        news,
+        panicked: false,
     };
     let ended = running.until_the_end(&mut screen, &inputs, setup.refresh, &mut export);
+    pulse.ending.store(true, Ordering::SeqCst);
     drop(guard);
-    finished.store(true, Ordering::SeqCst);
+    pulse.finished.store(true, Ordering::SeqCst);
     match ended {
+        _ if running.panicked => Err(TuiError::Panicked),
         // The terminal is gone, and with it whom to tell.
         Err(_) | Ok(()) => Ok(running.app.view),
     }
@@ -137,6 +170,10 @@ struct Running {
     mouse: bool,
     /// What is on the screen.
     frame: Buffer,
+    pulse: Arc<Pulse>,
+    /// One for each piece of news that is under way: taking it makes room for another.
+    news: Receiver<()>,
+    panicked: bool,
 }
 
 impl Running {
@@ -185,7 +222,15 @@ impl Running {
 
     fn take(&mut self, input: Input, screen: &mut Screen) -> io::Result<Option<Effect>> {
         let msg = match input {
-            Input::Feed(feed) => Msg::Feed(feed),
+            Input::Feed(feed) => {
+                // It was put there before the news itself.
+                let _ = self.news.try_recv();
+                Msg::Feed(feed)
+            }
+            Input::Panicked => {
+                self.panicked = true;
+                return Ok(Some(Effect::Quit));
+            }
             Input::Signal(SIGTSTP) => return Ok(Some(Effect::Suspend)),
             Input::Signal(SIGCONT) => {
                 // Stopped by a signal that nobody can catch, the shell has had the terminal.
@@ -195,27 +240,42 @@ impl Running {
             }
             Input::Signal(SIGWINCH) => return Ok(None),
             Input::Signal(_) | Input::Hangup => return Ok(Some(Effect::Quit)),
-            Input::Terminal(event) => match self.message(&event) {
-                Some(msg) => msg,
-                None => return Ok(None),
-            },
+            Input::Typed(typed) => {
+                self.pulse.taken.fetch_add(1, Ordering::SeqCst);
+                match typed {
+                    Typed::Key(key) => Msg::Key(key),
+                    Typed::Wheel(rows) => Msg::Scroll(rows),
+                    Typed::Click(column, row) => match self.click(column, row) {
+                        Some(msg) => msg,
+                        None => return Ok(None),
+                    },
+                }
+            }
         };
         let table = match msg {
             Msg::Feed(_) => None,
             _ => views::arranged(&self.app),
         };
+        // The help can stand on as many lines as do not fit, and on the first.
+        let help = screen::help_lines(&self.app, self.frame.area).map(|lines| lines + 1);
         let context = Context {
             now: self.begin.elapsed(),
-            rows: table.as_ref().map_or(0, |table| table.rows.len()),
+            rows: help.unwrap_or_else(|| table.as_ref().map_or(0, |table| table.rows.len())),
             columns: table.as_ref().map_or(0, |table| table.columns.len()),
             sort: table.map_or((0, false), |table| table.sort),
         };
-        Ok(self.app.update(msg, &context))
+        let effect = self.app.update(msg, &context);
+        self.pulse.types.store(self.app.overlay == Overlay::Filter, Ordering::SeqCst);
+        Ok(effect)
     }
 
     fn draw(&mut self, screen: &mut Screen) -> io::Result<()> {
         self.app.update(Msg::Tick, &Context { now: self.begin.elapsed(), ..Context::default() });
         self.app.refresh();
+        // A panic elsewhere has given it back: the message stays to be read.
+        if !terminal::is_ours() {
+            return Ok(());
+        }
         let (app, ability, hits, kept) = (&self.app, self.ability, &mut self.hits, &mut self.frame);
         // One update for the terminal: no half-drawn frame shows.
         execute!(screen.backend_mut(), BeginSynchronizedUpdate)?;
@@ -244,29 +304,15 @@ impl Running {
         self.app.say(said, self.begin.elapsed());
     }
 
-    fn message(&self, event: &Event) -> Option<Msg> {
-        match event {
-            Event::Key(key) if key.kind != KeyEventKind::Release => logical(key).map(Msg::Key),
-            Event::Mouse(mouse) => self.click(*mouse),
-            _ => None,
-        }
-    }
-
-    fn click(&self, mouse: MouseEvent) -> Option<Msg> {
-        match mouse.kind {
-            MouseEventKind::ScrollDown => return Some(Msg::Scroll(3)),
-            MouseEventKind::ScrollUp => return Some(Msg::Scroll(-3)),
-            MouseEventKind::Down(MouseButton::Left) | MouseEventKind::Drag(MouseButton::Left) => {}
-            _ => return None,
-        }
-        let here = Position::new(mouse.column, mouse.row);
+    fn click(&self, column: u16, row: u16) -> Option<Msg> {
+        let here = Position::new(column, row);
         let (area, target) = self.hits.iter().rev().find(|(area, _)| area.contains(here))?;
         Some(match target {
             Target::Tab(view) => Msg::Tab(*view),
             Target::Row(row) => Msg::Row(*row),
             Target::Timeline => {
                 let width = f64::from(area.width.saturating_sub(1).max(1));
-                Msg::Seek(f64::from(mouse.column - area.x) / width)
+                Msg::Seek(f64::from(column - area.x) / width)
             }
         })
     }
@@ -277,30 +323,6 @@ impl Running {
 fn redraw(screen: &mut Screen) -> io::Result<()> {
     let size = screen.size()?;
     screen.resize(Rect::new(0, 0, size.width, size.height))
-}
-
-/// A key as the app knows keys.
-fn logical(key: &KeyEvent) -> Option<Key> {
-    Some(match key.code {
-        KeyCode::Char(c) if key.modifiers.contains(KeyModifiers::CONTROL) => {
-            Key::Ctrl(c.to_ascii_lowercase())
-        }
-        KeyCode::Char(c) => Key::Char(c),
-        KeyCode::Up => Key::Up,
-        KeyCode::Down => Key::Down,
-        KeyCode::Left => Key::Left,
-        KeyCode::Right => Key::Right,
-        KeyCode::PageUp => Key::PageUp,
-        KeyCode::PageDown => Key::PageDown,
-        KeyCode::Home => Key::Home,
-        KeyCode::End => Key::End,
-        KeyCode::Tab => Key::Tab,
-        KeyCode::BackTab => Key::BackTab,
-        KeyCode::Enter => Key::Enter,
-        KeyCode::Esc => Key::Esc,
-        KeyCode::Backspace => Key::Backspace,
-        _ => return None,
-    })
 }
 
 /// The screen without its colours, a line a row.
@@ -318,24 +340,45 @@ pub(super) fn as_text(buffer: &Buffer) -> String {
 }
 
 /// Keys and the end of the terminal, from a thread of their own.
-fn watch_terminal(sender: SyncSender<Input>) -> io::Result<()> {
+fn watch_terminal(sender: Sender<Input>, pulse: Arc<Pulse>) -> io::Result<()> {
     let tty = terminal::tty()?;
     thread::Builder::new().name("keys".to_owned()).spawn(move || {
+        let mut parser = Parser::default();
+        let mut sent = 0;
+        let mut hand_over = |typed| {
+            sent += 1;
+            if asks_for_the_end(typed, &pulse) {
+                end_unless(&pulse, 0, move |pulse| {
+                    pulse.taken.load(Ordering::SeqCst) >= sent && !pulse.ending.load(Ordering::SeqCst)
+                });
+            }
+            sender.send(Input::Typed(typed)).is_ok()
+        };
         loop {
             let mut ready = [PollFd::from_borrowed_fd(tty.as_fd(), PollFlags::IN)];
-            match poll(&mut ready, None) {
+            let rest = Timespec::try_from(REST).ok().filter(|_| parser.is_waiting());
+            match poll(&mut ready, rest.as_ref()) {
                 Err(rustix::io::Errno::INTR) => continue,
                 Err(_) => break,
+                Ok(0) => {
+                    if !parser.settle().is_none_or(&mut hand_over) {
+                        return;
+                    }
+                    continue;
+                }
                 Ok(_) => {}
             }
-            let found = ready[0].revents();
-            if found.intersects(PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL) {
+            if ready[0].revents().intersects(PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL) {
                 break;
             }
-            while crossterm::event::poll(Duration::ZERO).unwrap_or(false) {
-                let Ok(event) = crossterm::event::read() else { break };
-                if sender.send(Input::Terminal(event)).is_err() {
-                    return;
+            let mut bytes = [0; 1024];
+            match rustix::io::read(&tty, &mut bytes) {
+                Err(rustix::io::Errno::INTR) => {}
+                Ok(0) | Err(_) => break,
+                Ok(count) => {
+                    if !parser.feed(&bytes[..count]).into_iter().all(&mut hand_over) {
+                        return;
+                    }
                 }
             }
         }
@@ -345,29 +388,34 @@ fn watch_terminal(sender: SyncSender<Input>) -> io::Result<()> {
     Ok(())
 }
 
-/// Signals become messages; one that asks for the end is obeyed even when the terminal takes no output.
-fn watch_signals(sender: SyncSender<Input>, finished: Arc<AtomicBool>) -> io::Result<()> {
+fn asks_for_the_end(typed: Typed, pulse: &Pulse) -> bool {
+    let Typed::Key(key) = typed else { return false };
+    key::action(key) == Some(Action::Quit) && (key == Key::Ctrl('c') || !pulse.types.load(Ordering::SeqCst))
+}
+
+/// End the program in a while, unless it has ended by then, or the question was `answered` otherwise: a terminal
+/// that takes no output holds it up.
+fn end_unless(pulse: &Arc<Pulse>, status: i32, answered: impl Fn(&Pulse) -> bool + Send + 'static) {
+    let pulse = Arc::clone(pulse);
+    thread::spawn(move || {
+        thread::sleep(PATIENCE);
+        if !pulse.finished.load(Ordering::SeqCst) && !answered(&pulse) {
+            terminal::restore_without_waiting();
+            std::process::exit(status);
+        }
+    });
+}
+
+/// Signals become messages; one that asks for the end is answered even when the terminal takes no output.
+fn watch_signals(sender: Sender<Input>, pulse: Arc<Pulse>) -> io::Result<()> {
     let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGTSTP, SIGCONT, SIGWINCH])?;
     thread::Builder::new().name("signals".to_owned()).spawn(move || {
         for signal in signals.forever() {
             if matches!(signal, SIGINT | SIGTERM | SIGHUP | SIGQUIT) {
-                let finished = Arc::clone(&finished);
-                thread::spawn(move || {
-                    thread::sleep(PATIENCE);
-                    if !finished.load(Ordering::SeqCst) {
-                        terminal::restore_without_waiting();
-                        std::process::exit(128 + signal);
-                    }
-                });
+                end_unless(&pulse, 128 + signal, |_| false);
             }
-            match sender.try_send(Input::Signal(signal)) {
-                Ok(()) => {}
-                Err(TrySendError::Disconnected(_)) => return,
-                // It waits its turn elsewhere: the next signal must not wait for it.
-                Err(TrySendError::Full(input)) => {
-                    let sender = sender.clone();
-                    thread::spawn(move || sender.send(input).is_ok());
-                }
+            if sender.send(Input::Signal(signal)).is_err() {
+                return;
             }
         }
     })?;

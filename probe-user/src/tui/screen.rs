@@ -47,23 +47,44 @@ pub fn draw(app: &App, ability: Ability, buffer: &mut Buffer) -> Vec<(Rect, Targ
         facts::wrapped(&mut canvas, area, &text, Tone::Warn);
         return hits;
     }
-    let tall = area.height >= 10;
-    let traveller =
-        area.height >= 12 && (app.cursor != Cursor::Newest || !app.is_live()) && app.position().is_some();
-    let bars = u16::from(tall);
-    let [head, tabs, body, travel, foot] = rows(area, [1, bars, FILL, u16::from(traveller), bars]);
+    let tall = is_tall(area);
+    let [head, tabs, body, travel, foot] = parts(app, area);
     title(app, &mut canvas, head, !tall);
     if tall {
         tab_bar(app, &mut canvas, tabs);
         footer(app, &mut canvas, foot);
     }
-    if traveller {
+    if travel.height > 0 {
         timeline(app, &mut canvas, travel);
     }
     let body = warnings(app, &mut canvas, body);
     view(app, &mut canvas, body);
     overlay(app, &mut canvas, body);
     hits
+}
+
+fn is_tall(area: Rect) -> bool {
+    area.height >= 10
+}
+
+/// Title, tabs, body, timeline and footer.
+fn parts(app: &App, area: Rect) -> [Rect; 5] {
+    let bars = u16::from(is_tall(area));
+    let traveller =
+        area.height >= 12 && (app.cursor != Cursor::Newest || !app.is_live()) && app.position().is_some();
+    rows(area, [1, bars, FILL, u16::from(traveller), bars])
+}
+
+/// How many lines the help can be scrolled on a screen of this size, if it is what is looked at.
+pub fn help_lines(app: &App, area: Rect) -> Option<usize> {
+    let [_, _, body, _, _] = parts(app, area);
+    let over = matches!(app.overlay, Overlay::Help(_));
+    let body = if over {
+        Rect::new(0, 0, body.width.saturating_sub(2), body.height.saturating_sub(2))
+    } else {
+        body
+    };
+    (over || current(app).name() == "Help").then(|| views::help_lines(body))
 }
 
 fn current(app: &App) -> &'static dyn View {
@@ -91,12 +112,12 @@ fn title(app: &App, canvas: &mut Canvas<'_>, area: Rect, small: bool) {
         pieces.push((&host, Tone::Dim));
     }
     let length = u16::try_from(right.chars().count()).unwrap_or(0);
-    let left = area.width.saturating_sub(length + 1);
-    canvas.pieces(area.x, area.y, left.max(area.width / 2), &pieces);
-    let room = area
-        .width
-        .saturating_sub(u16::try_from(name.chars().count() + word.chars().count() + 2).unwrap_or(0));
-    if length <= room {
+    let needed = u16::try_from(name.chars().count() + word.chars().count() + 2).unwrap_or(u16::MAX);
+    // What is looked at goes before of which time.
+    let both = length <= area.width.saturating_sub(needed);
+    let left = if both { area.width.saturating_sub(length + 1) } else { area.width };
+    canvas.pieces(area.x, area.y, left, &pieces);
+    if both {
         canvas.put(area.right() - length, area.y, length, &right, Tone::Dim);
     }
 }
@@ -229,28 +250,40 @@ fn timeline(app: &App, canvas: &mut Canvas<'_>, area: Rect) {
 
 /// A line across the body for each thing that makes the figures untrue; the rest of the body.
 fn warnings(app: &App, canvas: &mut Canvas<'_>, area: Rect) -> Rect {
-    let mut lines = Vec::new();
+    let mut lines: Vec<[String; 3]> = Vec::new();
     if let Some(now) = &app.shown {
         if now.window.counters.canary.pulse() == Pulse::Dark {
             let dark = unit::nanos(now.window.counters.canary.dark);
-            lines.push(format!("✗ DARK for {dark}: the probes saw nothing. What looks idle is a gap."));
+            lines.push([
+                format!("✗ DARK for {dark}: the probes saw nothing. What looks idle is a gap."),
+                format!("✗ DARK for {dark}: the probes saw nothing."),
+                format!("✗ DARK for {dark}"),
+            ]);
         }
         if now.lost() > 0 {
             let biased = now.balances.values().any(|(_, balance)| balance.is_biased());
             let bias = if biased { ", the slow ones: percentiles are too low" } else { "" };
-            lines.push(format!("✗ {} calls LOST{bias}. Loss & cost says why.", unit::count(now.lost())));
+            let lost = unit::count(now.lost());
+            let brief = if biased { ": p99 too low" } else { "" };
+            lines.push([
+                format!("✗ {lost} calls LOST{bias}. Loss & cost says why."),
+                format!("✗ {lost} calls LOST{brief}"),
+                format!("✗ {lost} calls LOST"),
+            ]);
         }
     }
     if let State::Failed(why) = &app.state
         && app.shown.is_some()
     {
-        lines.push(format!("✗ {}", text::cells(why.as_bytes())));
+        let why = format!("✗ {}", text::cells(why.as_bytes()));
+        lines.push([why.clone(), why.clone(), why]);
     }
     let room = if area.height >= 14 { 2 } else { 1 };
     lines.truncate(room);
     let used = u16::try_from(lines.len()).unwrap_or(0);
     for (y, line) in (area.top()..area.bottom()).zip(&lines) {
-        canvas.put(area.x, y, area.width, line, Tone::Bad);
+        let line = [line[0].as_str(), line[1].as_str(), line[2].as_str()];
+        canvas.put_fitting(Rect { y, ..area }, &line, Tone::Bad);
     }
     Rect { y: area.y + used, height: area.height.saturating_sub(used), ..area }
 }

@@ -143,7 +143,7 @@ fn themes_change_colours_and_nothing_else() {
 /// Every figure that the report and the dashboard both show is the same, in the same words.
 #[test]
 fn the_screen_says_what_the_report_says() {
-    for recorded in [Recorded::mixed(), Recorded::lossy()] {
+    for recorded in [Recorded::mixed(), Recorded::lossy(), Recorded::dark()] {
         let mut app = app(&recorded, false);
         let report = report(&app);
         let size = (200, 60);
@@ -172,6 +172,28 @@ fn the_screen_says_what_the_report_says() {
         has(0, "max", &unit::nanos(ok.max.unwrap()));
         has(2, "pages", &unit::count(scans.pages));
         has(2, "page takes", &format!("{:.1} ns", report.nanos_per_page.unwrap()));
+        for (part, waits) in &report.locks {
+            has(2, part.trim_start_matches("lock.get_phys."), &unit::nanos(waits.p99.unwrap()));
+        }
+        for process in &report.processes {
+            let line = match process.pid {
+                Some(pid) => format!(" {pid} {}", process.site),
+                None => "(all others)".to_owned(),
+            };
+            has(5, &line, &unit::count(process.calls));
+            has(5, &line, &unit::count(process.failed));
+        }
+        for (name, cost) in &report.programs {
+            has(8, name, &unit::count(cost.runs));
+            has(8, name, &unit::nanos(cost.nanos / cost.runs));
+        }
+        if let Some(calibration) = &report.header.calibration {
+            has(8, "a GET_PA", &unit::nanos(calibration.added()));
+            has(8, "a GET_PA", &unit::nanos(calibration.bare));
+            has(8, "a GET_PA", &unit::nanos(calibration.noise));
+            has(8, "of it", &unit::nanos(calibration.inner()));
+        }
+        details_are_the_reports(&mut app, &report);
         for (stop, runs) in &scans.runs {
             has(2, stop, &unit::count(runs.count));
         }
@@ -184,6 +206,42 @@ fn the_screen_says_what_the_report_says() {
                 has(8, cause.describe(), "");
             }
         }
+    }
+}
+
+/// Every row of Processes, looked into.
+fn details_are_the_reports(app: &mut App, report: &Report) {
+    app.view = 5;
+    app.overlay = Overlay::Details;
+    let mut told: Vec<String> = Vec::new();
+    for row in 0..report.processes.len() {
+        app.looks[5].selected = row;
+        told.push(text(app, (200, 60), FULL));
+    }
+    app.overlay = Overlay::None;
+    for process in &report.processes {
+        let pid = process.pid.map_or("-".to_owned(), |pid| pid.to_string());
+        let figures = [
+            ("pid", pid),
+            ("site", process.site.clone()),
+            ("calls", unit::count(process.calls)),
+            ("failed", unit::count(process.failed)),
+            ("time in calls", unit::nanos(process.nanos)),
+            ("pages", unit::count(process.pages)),
+        ];
+        let says = |screen: &&String| {
+            let has = |(name, figure): &(&str, String)| {
+                // Between the sides of the box.
+                let inside = |line: &str| {
+                    line.split('│').any(|part| {
+                        part.trim_start().strip_prefix(name).is_some_and(|rest| rest.trim() == figure)
+                    })
+                };
+                screen.lines().any(inside)
+            };
+            figures.iter().all(has)
+        };
+        assert!(told.iter().find(says).is_some(), "no details say {figures:?}\n{}", told[0]);
     }
 }
 

@@ -44,14 +44,19 @@ pub(super) fn tty() -> io::Result<Tty> {
     OpenOptions::new().read(true).write(true).open("/dev/tty").map(Tty::Opened)
 }
 
-/// Make the terminal ours. On panic it is given back before the message is shown.
-pub(super) fn enter(mouse: bool) -> io::Result<Screen> {
-    take(mouse)?;
+/// Make the terminal ours. On panic it is given back before the message is shown; `elsewhere` is told of one
+/// in another thread, which does not end the program by itself.
+pub(super) fn enter(mouse: bool, elsewhere: impl Fn() + Send + Sync + 'static) -> io::Result<Screen> {
     let before = std::panic::take_hook();
+    let ours = std::thread::current().id();
     std::panic::set_hook(Box::new(move |panic| {
         restore();
         before(panic);
+        if std::thread::current().id() != ours {
+            elsewhere();
+        }
     }));
+    take(mouse)?;
     Terminal::new(CrosstermBackend::new(BufWriter::with_capacity(1 << 16, io::stdout())))
 }
 
@@ -74,16 +79,21 @@ pub(super) fn take(mouse: bool) -> io::Result<()> {
     Ok(())
 }
 
+/// Whether the terminal is ours now.
+pub(super) fn is_ours() -> bool {
+    SAVED.lock().is_ok_and(|saved| saved.is_some())
+}
+
 /// Give the terminal back; the second time it does nothing.
 pub(super) fn restore() {
     let saved = SAVED.lock().map_or(None, |mut saved| saved.take());
     let Some(before) = saved else { return };
-    // A terminal that is gone needs no restoring.
-    let _ = execute!(io::stdout(), DisableMouseCapture, cursor::Show, LeaveAlternateScreen);
-    let _ = io::stdout().flush();
+    // A terminal that is gone needs no restoring. The settings first: writing may hang.
     if let Ok(tty) = tty() {
         let _ = tcsetattr(&tty, OptionalActions::Now, &before);
     }
+    let _ = execute!(io::stdout(), DisableMouseCapture, cursor::Show, LeaveAlternateScreen);
+    let _ = io::stdout().flush();
 }
 
 /// Give the terminal back although its writer may hang: the settings first, then what can be written soon.

@@ -6,9 +6,12 @@ use probe_common::bucket::LATENCY_FAILED;
 use probe_model::attribution::{Row, Who};
 use probe_model::call::{Call, What};
 use probe_model::canary::Canary;
-use probe_model::cost::ProgramCost;
+use probe_model::cost::{Calibration, ProgramCost};
 use probe_model::histogram::Histogram;
+use probe_model::lock::Locks;
+use probe_model::loss::Flow;
 use probe_model::origin::Header;
+use probe_model::sample::Scans;
 use probe_model::sample::{Calls, Counters, Instant, Sample};
 use probe_model::timeline::Budget;
 
@@ -94,6 +97,14 @@ impl Recorded {
             cpus: 64,
             sites: [("dispatch".to_owned(), "a".to_owned()), ("get_phys".to_owned(), "b".to_owned())].into(),
             started: Instant { monotonic: 1_000_000_000, realtime: 1_700_000_000_000_000_000 },
+            calibration: Some(Calibration {
+                calls: 64,
+                rounds: 64,
+                bare: 910,
+                dispatch: 1121,
+                both: 1433,
+                noise: 21,
+            }),
             ..Header::default()
         }
     }
@@ -103,6 +114,14 @@ impl Recorded {
         for call in 0..calls {
             ok.record(900 + 37 * call);
         }
+        let scans = Scans {
+            ok: [(9, ok.clone())].into(),
+            failed: Histogram::new(LATENCY_FAILED),
+            errors: [].into(),
+            pages: 512 * calls,
+            runs: [].into(),
+        };
+        let flow = Flow { entered: calls, exited: calls, ..Flow::default() };
         let calls_of = Calls { ok, failed: Histogram::new(LATENCY_FAILED), errors: [].into() };
         let row = |pid: u32, comm: &[u8]| Row {
             who: Some(Who { pid, comm: comm.to_vec(), ioas: Some(3) }),
@@ -121,6 +140,8 @@ impl Recorded {
             },
             counters: Counters {
                 dispatch: [("IOAS_NOIOMMU_GET_PA".to_owned(), calls_of)].into(),
+                get_phys: Some(scans),
+                flow: ["dispatch", "get_phys"].map(|site| (site.to_owned(), flow)).into(),
                 attribution: [
                     (0, row(7, b"\x1b[2J\x1b[31mevil")),
                     (1, row(8, "\u{202e}\u{65e5}\u{672c}".as_bytes())),
@@ -129,10 +150,24 @@ impl Recorded {
                 ]
                 .into(),
                 canary: Canary { sent: second, unseen, dark, failed: 0 },
+                locks: Some(Self::locks(calls)),
                 programs: [("get_phys_both".to_owned(), ProgramCost { runs: calls, nanos: calls * 90 })]
                     .into(),
                 ..Counters::default()
             },
+        }
+    }
+
+    fn locks(calls: u64) -> Locks {
+        let waits = |each: u64| {
+            let mut waits = Histogram::new(probe_common::bucket::LATENCY);
+            (0..calls).for_each(|call| waits.record(each + 11 * call));
+            waits
+        };
+        let parts = [("iova_rwsem", 40), ("pages_mutex", 4000), ("scanning", 900)];
+        Locks {
+            get_phys: parts.map(|(part, each)| (part.to_owned(), waits(each))).into(),
+            ..Locks::default()
         }
     }
 

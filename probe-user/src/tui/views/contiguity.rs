@@ -32,7 +32,10 @@ impl View for Contiguity {
             unit::count(memory.runs),
             unit::bytes(memory.bytes / memory.runs.max(1))
         );
-        canvas.pieces(area.x, area.y, area.width, &[(&share, Tone::Head), (&rest, Tone::Dim)]);
+        let used = canvas.put(area.x, area.y, area.width, &share, Tone::Head);
+        let beside = Rect { x: area.x + used, width: area.width.saturating_sub(used), ..area };
+        let short = [&rest, rest.split(" · ").next().unwrap_or_default(), " in runs ≥ 2 MiB", " ≥ 2 MiB"];
+        canvas.put_fitting(beside, &short, Tone::Dim);
         if area.height < 3 {
             return;
         }

@@ -22,8 +22,15 @@ impl View for Heatmap {
     fn draw(&self, app: &App, canvas: &mut Canvas<'_>, area: Rect) {
         let (site, tone) =
             if app.scans_first { ("get_phys", Tone::Scan) } else { ("dispatch", Tone::Dispatch) };
-        let head = " latency of successful calls · x: the other site";
-        canvas.pieces(area.x, area.y, area.width, &[(site, tone), (head, Tone::Dim)]);
+        let used = canvas.put(area.x, area.y, area.width, site, tone);
+        let beside = Rect { x: area.x + used, width: area.width.saturating_sub(used), ..area };
+        let head = [
+            " latency of successful calls · x: the other site",
+            " latency of successful calls",
+            " latency · x: other",
+            " latency",
+        ];
+        canvas.put_fitting(beside, &head, Tone::Dim);
         if area.height < 4 || area.width < 12 {
             return;
         }

@@ -37,32 +37,66 @@ impl View for Help {
     }
 }
 
-/// The keys from line `first` on, and the words beside or below.
-pub(in crate::tui) fn draw(canvas: &mut Canvas<'_>, area: Rect, first: usize) {
+/// Cells of the names.
+const NAMES: u16 = 10;
+
+/// A line of it.
+enum Line {
+    Key(&'static str, String),
+    Word(&'static str, String),
+    Gap,
+}
+
+/// The keys, and the words beside them where there is room, else below.
+fn lines(area: Rect) -> (Vec<Line>, Vec<Line>, [Rect; 2]) {
     let wide = area.width >= 110;
-    let [left, right] = columns(area, [FILL, if wide { area.width / 2 } else { 0 }]);
-    let left = if wide { left } else { area };
-    let lines = KEYS.iter().filter(|binding| {
-        binding.shown != ">" && binding.shown != "." && binding.shown != "-" && binding.shown != "N"
-    });
-    let mut y = left.top();
-    for binding in lines.skip(first) {
-        if y >= left.bottom() {
-            break;
-        }
-        canvas.put(left.x, y, 10, binding.shown, Tone::Accent);
-        canvas.put(left.x + 10, y, left.width.saturating_sub(11), binding.help, Tone::Text);
-        y += 1;
+    let [left, right] = if wide { columns(area, [FILL, FILL]) } else { [area, Rect { width: 0, ..area }] };
+    let keys = KEYS.iter().filter(|binding| ![">", ".", "-", "N"].contains(&binding.shown));
+    let room = |area: Rect| usize::from(area.width.saturating_sub(NAMES + 1));
+    let broken = |name, text, room, line: fn(&'static str, String) -> Line| {
+        let parts = facts::broken(text, room).into_iter().enumerate();
+        parts.map(move |(place, text)| line(if place == 0 { name } else { "" }, text)).collect::<Vec<_>>()
+    };
+    let mut keys: Vec<_> = keys.flat_map(|key| broken(key.shown, key.help, room(left), Line::Key)).collect();
+    let beside = if wide { right } else { left };
+    let words = WORDS.iter().flat_map(|(word, text)| broken(word, text, room(beside), Line::Word));
+    if wide {
+        return (keys, words.collect(), [left, right]);
     }
-    let mut words =
-        if wide { right } else { Rect::new(area.x, y + 1, area.width, area.bottom().saturating_sub(y + 1)) };
-    for (word, meaning) in WORDS {
-        if words.height == 0 {
-            return;
+    keys.push(Line::Gap);
+    keys.extend(words);
+    (keys, Vec::new(), [left, right])
+}
+
+/// Lines that do not fit.
+pub(super) fn beyond(area: Rect) -> usize {
+    let (left, right, _) = lines(area);
+    left.len().max(right.len()).saturating_sub(area.height.into())
+}
+
+/// From line `first` on.
+pub(in crate::tui) fn draw(canvas: &mut Canvas<'_>, area: Rect, first: usize) {
+    let first = first.min(beyond(area));
+    let (left, right, areas) = lines(area);
+    for (area, lines) in areas.into_iter().zip([left, right]) {
+        let below = lines.len().saturating_sub(first + usize::from(area.height));
+        for (y, line) in (area.top()..area.bottom()).zip(lines.into_iter().skip(first)) {
+            if below > 0 && y + 1 == area.bottom() {
+                canvas.put(area.x, y, area.width, &format!("↓ {} lines more", below + 1), Tone::Dim);
+                break;
+            }
+            let text = area.width.saturating_sub(NAMES + 1);
+            match line {
+                Line::Key(name, what) => {
+                    canvas.put(area.x, y, NAMES, name, Tone::Accent);
+                    canvas.put(area.x + NAMES, y, text, &what, Tone::Text);
+                }
+                Line::Word(name, what) => {
+                    canvas.put(area.x, y, NAMES, name, Tone::Head);
+                    canvas.put(area.x + NAMES, y, text, &what, Tone::Dim);
+                }
+                Line::Gap => {}
+            }
         }
-        canvas.put(words.x, words.y, 10, word, Tone::Head);
-        let text = Rect::new(words.x + 10, words.y, words.width.saturating_sub(11), words.height);
-        let used = facts::wrapped(canvas, text, meaning, Tone::Dim).max(1).min(words.height);
-        words = Rect::new(words.x, words.y + used, words.width, words.height - used);
     }
 }

@@ -1,6 +1,7 @@
 //! Loss & cost: what became of every call, by cause; whether the probes were alive; what they cost.
 
 use probe_model::canary::Pulse;
+use probe_model::cost::Calibration;
 use probe_model::loss::{Balance, Flow};
 use probe_model::unit;
 use ratatui::layout::Rect;
@@ -44,7 +45,7 @@ impl View for Loss {
         let inner = canvas.panel(left, "probes", Tone::Head);
         facts::draw(canvas, inner, 12, &probes(app, now));
         let inner = canvas.panel(right, "own cost", Tone::Head);
-        cost(now, canvas, inner);
+        cost(app, now, canvas, inner);
     }
 }
 
@@ -143,22 +144,38 @@ fn probes(app: &App, now: &Shown) -> Vec<Fact> {
     lines
 }
 
-fn cost(now: &Shown, canvas: &mut Canvas<'_>, area: Rect) {
+fn cost(app: &App, now: &Shown, canvas: &mut Canvas<'_>, area: Rect) {
     let programs = &now.window.counters.programs;
-    if programs.is_empty() {
+    let calibration = app.header.as_ref().and_then(|header| header.calibration.as_ref());
+    let mut lines: Vec<_> = calibration.into_iter().flat_map(calibrated).collect();
+    if programs.is_empty() && lines.is_empty() {
         let text = "Not measured in this recording: --self-cost turns the kernel's BPF statistics on, which \
                     cost something themselves. docs/overhead.md has the probes' instructions by workload.";
         facts::wrapped(canvas, area, text, Tone::Dim);
         return;
     }
-    let mut lines = Vec::new();
     for (name, cost) in programs {
         let each = cost.nanos.checked_div(cost.runs).map_or_else(|| "-".to_owned(), unit::nanos);
         let text = format!("{each} a run, {} runs", unit::count(cost.runs));
         lines.push(Fact::new(text::cells(name.as_bytes()), text));
     }
-    let all: u64 = programs.values().map(|cost| cost.nanos).sum();
-    let share = all as f64 / now.window.duration().as_nanos().max(1) as f64;
-    lines.push(Fact::toned("in all", format!("{:.3} % of one CPU", 100.0 * share), Tone::Head));
+    if !programs.is_empty() {
+        let all: u64 = programs.values().map(|cost| cost.nanos).sum();
+        let share = all as f64 / now.window.duration().as_nanos().max(1) as f64;
+        lines.push(Fact::toned("in all", format!("{:.3} % of one CPU", 100.0 * share), Tone::Head));
+    }
     facts::draw(canvas, area, 18, &lines);
+}
+
+/// What was measured before the recording: what the probes add to a GET_PA here.
+fn calibrated(calibration: &Calibration) -> Vec<Fact> {
+    let noise = unit::nanos(calibration.noise);
+    if !calibration.is_known() {
+        return vec![Fact::toned("a GET_PA", format!("less than the noise of {noise} is added"), Tone::Head)];
+    }
+    let [added, inner, bare] = [calibration.added(), calibration.inner(), calibration.bare].map(unit::nanos);
+    vec![
+        Fact::toned("a GET_PA", format!("{added} added to {bare}, ± {noise}"), Tone::Head),
+        Fact::new("of it", format!("{inner} between the two sites")),
+    ]
 }

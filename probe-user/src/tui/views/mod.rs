@@ -59,6 +59,11 @@ pub fn arranged(app: &App) -> Option<Table> {
     Some(ALL.get(app.view)?.table(app)?.arranged(app.look()))
 }
 
+/// How far the keys and words can be scrolled in an area.
+pub(super) fn help_lines(area: Rect) -> usize {
+    help::beyond(area)
+}
+
 /// The keys and words, over another view.
 pub(super) fn help(canvas: &mut Canvas<'_>, area: Rect, first: usize) {
     help::draw(canvas, area, first);

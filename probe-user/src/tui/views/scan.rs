@@ -1,7 +1,7 @@
 //! Scan: what a page costs. Latency against scan length, the fitted cost, why scans end, and what was
 //! walked for what came back.
 
-use probe_model::figures::scan_lengths;
+use probe_model::figures::{Figures, scan_lengths};
 use probe_model::rescan;
 use probe_model::scan_cost;
 use probe_model::slice::BANDS;
@@ -12,6 +12,7 @@ use super::{View, axis, rate, shown};
 use crate::tui::app::App;
 use crate::tui::canvas::{Canvas, FILL, columns, rows};
 use crate::tui::shown::Shown;
+use crate::tui::text;
 use crate::tui::tone::Tone;
 use crate::tui::widgets::{chart, facts, facts::Fact, heat};
 
@@ -37,7 +38,7 @@ impl View for Scan {
         let inner = canvas.panel(left, "latency by pages scanned", Tone::Scan);
         by_length(app, now, canvas, inner);
         let stops = u16::try_from(now.scans.as_ref().map_or(0, |scans| scans.runs.len())).unwrap_or(4) + 2;
-        let [above, middle, below] = rows(right, [FILL, stops.min(7), 7]);
+        let [above, middle, below] = rows(right, [FILL, stops.min(7), 8]);
         let inner = canvas.panel(above, "cost of a scan", Tone::Scan);
         facts::draw(canvas, inner, 11, &cost(app, now));
         let inner = canvas.panel(middle, "why scans stop", Tone::Scan);
@@ -72,7 +73,9 @@ fn cost(app: &App, now: &Shown) -> Vec<Fact> {
     if let Some(locks) = &now.window.counters.locks {
         for (part, waits) in &locks.get_phys {
             let share = waits.sum as f64 / locks.get_phys.values().map(|h| h.sum).sum::<u64>().max(1) as f64;
-            lines.push(Fact::new(part.clone(), format!("{:.1} % of the time", 100.0 * share)));
+            let p99 = shown(app, Figures::of_latency(waits).p99);
+            let part = text::cells(part.as_bytes());
+            lines.push(Fact::new(part, format!("{:.1} % of the time, p99 {p99}", 100.0 * share)));
         }
     }
     lines

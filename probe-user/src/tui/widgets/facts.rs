@@ -22,38 +22,64 @@ impl Fact {
     }
 }
 
-/// As many as fit; the names take `width` cells.
+/// As many as fit; the names take `width` cells, and a value as many lines as it needs.
 pub fn draw(canvas: &mut Canvas<'_>, area: Rect, width: u16, facts: &[Fact]) {
     let names = width.min(area.width / 2);
-    for (y, fact) in (area.top()..area.bottom()).zip(facts) {
+    let mut y = area.top();
+    for fact in facts {
+        if y >= area.bottom() {
+            return;
+        }
         canvas.put(area.x, y, names, &fact.name, Tone::Dim);
-        canvas.put(area.x + names + 1, y, area.width.saturating_sub(names + 1), &fact.value, fact.tone);
+        let (left, room) = (area.x + names + 1, area.width.saturating_sub(names + 1));
+        if fact.value.chars().count() <= usize::from(room) {
+            canvas.put(left, y, room, &fact.value, fact.tone);
+            y += 1;
+        } else {
+            let below = Rect::new(left, y, room, area.bottom() - y);
+            y += wrapped(canvas, below, &fact.value, fact.tone).max(1);
+        }
     }
 }
 
 /// Text over several lines, broken at spaces; how many lines it took.
 pub fn wrapped(canvas: &mut Canvas<'_>, area: Rect, text: &str, tone: Tone) -> u16 {
-    let mut line = String::new();
-    let mut y = area.top();
-    let width = usize::from(area.width);
-    for word in text.split_whitespace() {
-        let longer = line.chars().count() + 1 + word.chars().count();
-        if !line.is_empty() && longer > width {
-            if y >= area.bottom() {
-                return y - area.top();
-            }
-            canvas.put(area.x, y, area.width, &line, tone);
-            y += 1;
-            line.clear();
-        }
-        if !line.is_empty() {
-            line.push(' ');
-        }
-        line.push_str(word);
-    }
-    if !line.is_empty() && y < area.bottom() {
+    let mut used = 0;
+    for (y, line) in (area.top()..area.bottom()).zip(broken(text, area.width.into())) {
         canvas.put(area.x, y, area.width, &line, tone);
-        y += 1;
+        used += 1;
     }
-    y - area.top()
+    used
+}
+
+/// Text in lines of at most `width` characters, broken at spaces. A longer word has a line of its own.
+pub fn broken(text: &str, width: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split_whitespace() {
+        let line = lines
+            .last_mut()
+            .filter(|line| line.is_empty() || line.chars().count() + 1 + word.chars().count() <= width);
+        match line {
+            None => lines.push(word.to_owned()),
+            Some(line) => {
+                if !line.is_empty() {
+                    line.push(' ');
+                }
+                line.push_str(word);
+            }
+        }
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::broken;
+
+    #[test]
+    fn lines_break_at_spaces_and_nothing_is_left_out() {
+        assert_eq!(broken("a scan took  36 ms", 8), ["a scan", "took 36", "ms"]);
+        assert_eq!(broken("a --very-long-flag", 4), ["a", "--very-long-flag"]);
+        assert_eq!(broken("", 4), [""]);
+    }
 }
