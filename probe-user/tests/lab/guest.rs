@@ -281,7 +281,7 @@ pub(crate) fn nothing_left() {
     let links = left("link", |link| link["type"] == "perf_event" || link["type"] == "tracing");
     assert!(links.is_empty(), "left behind: {links:?}");
     // The kernel frees the maps of a program after a grace period of its own.
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = Instant::now() + Duration::from_mins(1);
     loop {
         let maps = left("map", |map| map["name"] == "BLOCKS");
         if maps.is_empty() {
