@@ -16,22 +16,29 @@ use crate::tool;
 use crate::ui::Step;
 
 /// Changes when what is done to the packages does.
-const RECIPE: &str = "judges 1";
+const RECIPE: &str = "judges 2";
 
 /// From Debian.
-const PACKAGES: [&str; 11] = [
+const PACKAGES: [&str; 15] = [
     "bash",
     "ca-certificates",
     "chromium-headless-shell",
     "coreutils",
+    "curl",
     "fonts-dejavu-core",
     "libhdrhistogram-java",
     "nodejs",
     "npm",
     "openjdk-21-jdk-headless",
+    "openssl",
     "prometheus",
     "python3-pip",
+    "systemd",
+    "victoria-metrics",
 ];
+/// From a later release of Debian's, in folders of their own: release, package, folder. Programs that need
+/// no library but C's.
+const LATER: [(&str, &str, &str); 1] = [("forky", "prometheus", "opt/prometheus-3")];
 /// From Python's index.
 const PYTHON: [&str; 3] = ["hdrhistogram==0.10.8", "pbr", "jsonschema"];
 /// From npm.
@@ -46,9 +53,11 @@ const FILES: [(&str, &str); 3] = [
 
 /// The root, made if it is not there.
 pub(crate) fn ensure(cache: &Cache, mirror: &Mirror) -> Result<PathBuf> {
+    let later = LATER.map(|(suite, package, _)| format!("{suite}/{package}"));
     let key = [&PACKAGES[..], &PYTHON, &NODE]
         .iter()
-        .fold(Key::default().with("recipe", RECIPE), |key, names| key.with("names", names.join(" ")));
+        .fold(Key::default().with("recipe", RECIPE), |key, names| key.with("names", names.join(" ")))
+        .with("later", later.join(" "));
     if let Some(root) = cache.get("judges", &key) {
         return Ok(root);
     }
@@ -76,6 +85,9 @@ fn fill(cache: &Cache, mirror: &Mirror, root: &Path) -> Result<()> {
     }
     let java = root.join("usr/bin/java");
     symlink("/usr/lib/jvm/java-21-openjdk-amd64/bin/java", &java).context("cannot link java")?;
+    for (suite, package, folder) in LATER {
+        unpack_later(cache, mirror, suite, package, &root.join(folder))?;
+    }
     step.done();
     let step = Step::begin("judges", "decoders from PyPI and npm");
     from_host(root)?;
@@ -87,6 +99,18 @@ fn fill(cache: &Cache, mirror: &Mirror, root: &Path) -> Result<()> {
     apt.clean()?;
     step.done();
     Ok(())
+}
+
+/// One package of another release, without what it depends on.
+fn unpack_later(cache: &Cache, mirror: &Mirror, suite: &str, package: &str, folder: &Path) -> Result<()> {
+    let apt = Apt::of(cache, mirror, suite)?;
+    apt.update()?;
+    fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    let deb = apt.download(package, folder)?;
+    let mut unpack = Command::new("dpkg-deb");
+    tool::logged(unpack.arg("--extract").arg(&deb).arg(folder), &cache.log("judges-later"))
+        .with_context(|| format!("cannot unpack {}", deb.display()))?;
+    fs::remove_file(&deb).with_context(|| format!("cannot remove {}", deb.display()))
 }
 
 /// What the network needs of this host: names and certificates.

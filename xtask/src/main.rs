@@ -7,6 +7,7 @@ mod build;
 mod cache;
 mod debian;
 mod demo;
+mod fuzz;
 mod judges;
 mod lab;
 mod setup;
@@ -50,6 +51,7 @@ commands! {
     Demo(demo::Demo),
     Test(test::Test),
     Bench(bench::Bench),
+    Fuzz(fuzz::Fuzz),
 }
 
 /// Chores of the iovascope workspace.

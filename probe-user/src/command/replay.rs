@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, BufReader, Read};
+use std::os::fd::AsFd as _;
 use std::sync::Arc;
 use std::thread;
 
@@ -35,7 +36,7 @@ pub(super) fn run(args: &ReplayArgs) -> anyhow::Result<Status> {
                    ssh HOST iovascope record -o - | iovascope replay -"
             );
         }
-        (Box::new(BufReader::new(io::stdin())), "a recording on stdin".to_owned())
+        (Box::new(BufReader::new(take_stdin()?)), "a recording on stdin".to_owned())
     } else {
         let opened = File::open(&file).with_context(|| format!("cannot open {file}"))?;
         Reader::begin(BufReader::new(&opened), file.clone())?;
@@ -56,6 +57,15 @@ pub(super) fn run(args: &ReplayArgs) -> anyhow::Result<Status> {
     let view = tui::run(setup, start, dashboard::export)?;
     dashboard::remember(&chosen, view)?;
     Ok(Status::Ok)
+}
+
+/// Stdin as a file of the reader's own: closed when nothing more is read from it, so that who writes to it hears
+/// of it, and does not wait for as long as the dashboard is looked at.
+fn take_stdin() -> anyhow::Result<File> {
+    let pipe = io::stdin().as_fd().try_clone_to_owned().context("cannot take stdin")?;
+    let nothing = File::open("/dev/null").context("cannot open /dev/null")?;
+    rustix::stdio::dup2_stdin(nothing).context("cannot replace stdin")?;
+    Ok(File::from(pipe))
 }
 
 /// Hand a recording over until its end, or until nobody takes it.

@@ -109,6 +109,8 @@ fn live(args: &ServeArgs, outlet: &Outlet) -> anyhow::Result<Status> {
 }
 
 async fn count(args: &ServeArgs, outlet: &Outlet, started: source::Started) -> anyhow::Result<Status> {
+    // Before the first byte is written: who sees the recording may ask for its end at once.
+    let mut signals = record::Signals::new()?;
     let source::Started { mut source, abi, declined, calibration } = started;
     let first = source.sample()?;
     let tags = args.tags.iter().cloned().collect();
@@ -116,7 +118,6 @@ async fn count(args: &ServeArgs, outlet: &Outlet, started: source::Started) -> a
     let header = Header { calibration, tags, ..header };
     let mut file = Tee::begin(args, &header)?;
     outlet.show(&header, &first);
-    let mut signals = record::Signals::new()?;
     // A file that may not grow is an error of writing, not the end of the process.
     let _too_large = signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?;
     let begin = Clock::now();
@@ -124,7 +125,7 @@ async fn count(args: &ServeArgs, outlet: &Outlet, started: source::Started) -> a
     let mut polls = interval_at(begin + record::POLL, record::POLL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     polls.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
+    let reason = loop {
         tokio::select! {
             _ = ticks.tick() => {
                 let sample = source.sample()?;
@@ -135,19 +136,19 @@ async fn count(args: &ServeArgs, outlet: &Outlet, started: source::Started) -> a
                 let calls = source.calls();
                 file.write(|sink| sink.calls(&calls));
             }
-            () = signals.any() => break,
+            () = signals.any() => break EndReason::Signal,
             () = async {
                 match args.duration {
                     Some(duration) => sleep_until(begin + duration).await,
                     None => std::future::pending().await,
                 }
-            } => break,
+            } => break EndReason::Duration,
         }
-    }
+    };
     let last = source.finish(record::GRACE)?;
     outlet.show(&header, &last.sample);
     match (file.sink, file.failed) {
-        (Some(sink), _) => record::finish(sink, last, EndReason::Signal).map(|_| Status::Ok),
+        (Some(sink), _) => record::finish(sink, last, reason).map(|_| Status::Ok),
         (None, Some(error)) => Err(error).context("the recording ended early"),
         (None, None) => Ok(Status::Ok),
     }

@@ -95,6 +95,11 @@ pub fn examine(path: &Path) -> Result<KernelReport, KernelFileError> {
     if bytes.len() as u64 > MOST_BYTES {
         return Err(KernelFileError::TooLarge { path: path.to_owned() });
     }
+    examine_bytes(path, bytes)
+}
+
+/// Judge what stands in the file at `path`.
+pub fn examine_bytes(path: &Path, bytes: Vec<u8>) -> Result<KernelReport, KernelFileError> {
     let unpacked =
         unpack(bytes).map_err(|source| KernelFileError::Unpack { path: path.to_owned(), source })?;
     let elf = object::File::parse(&*unpacked.elf)

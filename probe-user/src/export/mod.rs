@@ -7,6 +7,7 @@
 mod csv;
 mod hgrm;
 mod hlog;
+mod html;
 mod json;
 mod ndjson;
 pub mod openmetrics;
@@ -57,7 +58,7 @@ pub struct Format {
 }
 
 /// Every format.
-pub const FORMATS: [Format; 8] = [
+pub const FORMATS: [Format; 9] = [
     Format { name: "hlog", help: "HdrHistogram interval log, a tag a series", make: hlog::make },
     Format { name: "hgrm", help: "HdrHistogram percentiles of one series", make: hgrm::make },
     Format { name: "openmetrics", help: "OpenMetrics text of the sums", make: openmetrics::make },
@@ -66,6 +67,7 @@ pub const FORMATS: [Format; 8] = [
     Format { name: "ndjson", help: "all counts, a JSON object a window", make: ndjson::make },
     Format { name: "json", help: "all counts of the whole, one JSON document", make: json::make },
     Format { name: "svg", help: "plot of the percentiles of every series", make: svg::make },
+    Format { name: "html", help: "the report's page, with plots", make: html::make },
 ];
 
 /// The format of a name.

@@ -5,6 +5,10 @@
 #![allow(clippy::float_cmp, reason = "whole numbers that must be equal")]
 
 mod decoders;
+mod otlp;
 mod page;
+mod process;
 mod prometheus;
 mod tool;
+mod transport;
+mod unit;

@@ -2,56 +2,25 @@
 //! checks the text and the rules.
 
 use std::fs;
-use std::io::{BufRead as _, BufReader, Read as _};
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::process::Command;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use iovascope::recording::{Reader, Writer};
 use probe_model::{metric, series};
 use serde_json::Value;
 
+use crate::process::{self, Process, get, serve, until};
 use crate::tool;
 
-/// Ends with the test.
-struct Process(Child);
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-fn get(url: &str) -> Option<String> {
-    ureq::get(url).call().ok()?.body_mut().read_to_string().ok()
-}
-
-/// `iovascope serve` of the lab's recording; its address.
-fn serve(recording: &Path, options: &[&str]) -> (Process, String) {
-    let mut command = tool::iovascope(&["serve", "--listen", "127.0.0.1:0", "--processes", "5"]);
-    let mut child = command.args(options).arg(recording).stderr(Stdio::piped()).spawn().unwrap();
-    let mut said = String::new();
-    BufReader::new(child.stderr.take().unwrap()).read_line(&mut said).unwrap();
-    let url = said.trim().rsplit(' ').next().unwrap().to_owned();
-    assert!(url.ends_with("/metrics"), "{said}");
-    (Process(child), url)
-}
-
-/// Asks until there is an answer.
-fn until<T>(what: &str, ask: impl Fn() -> Option<T>) -> T {
-    let deadline = Instant::now() + Duration::from_secs(90);
-    loop {
-        if let Some(answer) = ask() {
-            return answer;
-        }
-        assert!(Instant::now() < deadline, "not while there was patience: {what}");
-        std::thread::yield_now();
-    }
-}
+/// Debian stable's.
+pub(crate) const STABLE: &str = "/usr/bin/prometheus";
+/// That of a later release: 3.x.
+pub(crate) const LATER: &str = "/opt/prometheus-3/usr/bin/prometheus";
 
 /// The lab's recording as if it had ended now: Prometheus takes no pushes from long ago.
-fn recorded_now(folder: &Path) -> PathBuf {
+pub(crate) fn recorded_now(folder: &Path) -> PathBuf {
     let whole = Reader::begin(tool::LAB_2, "lab".into()).unwrap().whole().unwrap();
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos();
     let shift = u64::try_from(now).unwrap() - whole.window.to.realtime;
@@ -69,37 +38,52 @@ fn recorded_now(folder: &Path) -> PathBuf {
     path
 }
 
-struct Prometheus {
+/// A Prometheus that runs.
+pub(crate) struct Prometheus {
     _process: Process,
     url: String,
 }
 
 impl Prometheus {
-    fn start(folder: &Path, port: u16, target: &str) -> Self {
+    /// With these scrape jobs, as YAML.
+    pub(crate) fn start(folder: &Path, program: &str, jobs: &str) -> Self {
+        Self::start_with(folder, program, jobs, &["--enable-feature=native-histograms"])
+    }
+
+    /// The same with other options.
+    pub(crate) fn start_with(folder: &Path, program: &str, jobs: &str, options: &[&str]) -> Self {
         let config = folder.join("prometheus.yml");
         let rules = "/lab/build/dashboards/prometheus/rules.yml";
-        fs::write(
-            &config,
-            format!(
-                "global: {{scrape_interval: 300ms, evaluation_interval: 300ms}}\nrule_files: ['{rules}']\n\
-                 scrape_configs:\n- job_name: iovascope\n  scrape_classic_histograms: true\n  \
-                 static_configs: [{{targets: ['{target}']}}]\n"
-            ),
-        )
-        .unwrap();
-        let url = format!("127.0.0.1:{port}");
-        let log = fs::File::create(folder.join("prometheus.log")).unwrap();
-        let child = Command::new("/usr/bin/prometheus")
+        let text = format!(
+            "global: {{scrape_interval: 300ms, evaluation_interval: 300ms}}\nrule_files: ['{rules}']\n\
+             scrape_configs:\n{jobs}"
+        );
+        fs::write(&config, text).unwrap();
+        let mut command = Command::new(program);
+        command
             .arg(format!("--config.file={}", config.display()))
             .arg(format!("--storage.tsdb.path={}", folder.join("data").display()))
-            .arg(format!("--web.listen-address={url}"))
-            .arg("--enable-feature=native-histograms")
-            .stderr(log)
-            .spawn()
-            .unwrap();
-        let prometheus = Self { _process: Process(child), url: format!("http://{url}") };
+            .arg("--web.listen-address=127.0.0.1:0")
+            .args(options);
+        let (process, address) = process::start(&mut command, folder, ["Listening on", "address="]);
+        let prometheus = Self { _process: process, url: format!("http://{address}") };
         until("it is ready", || get(&format!("{}/-/ready", prometheus.url)));
         prometheus
+    }
+
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Health and last error of a job's target, once it was scraped.
+    pub(crate) fn target(&self, job: &str) -> (String, String) {
+        until(&format!("the target of {job} is scraped"), || {
+            let answer: Value = serde_json::from_str(&get(&format!("{}/api/v1/targets", self.url))?).unwrap();
+            let targets = answer["data"]["activeTargets"].as_array()?;
+            let target = targets.iter().find(|target| target["labels"]["job"] == job)?;
+            let text = |key: &str| target[key].as_str().map(str::to_owned);
+            Some((text("health").filter(|health| health != "unknown")?, text("lastError")?))
+        })
     }
 
     fn query(&self, expression: &str) -> Option<Vec<Value>> {
@@ -114,7 +98,8 @@ impl Prometheus {
         Some(answer["data"]["result"].as_array()?.clone()).filter(|rows| !rows.is_empty())
     }
 
-    fn value(&self, expression: &str) -> f64 {
+    /// The first value of an expression, once it has one.
+    pub(crate) fn value(&self, expression: &str) -> f64 {
         let rows = until(expression, || self.query(expression));
         rows[0]["value"][1].as_str().unwrap().parse().unwrap()
     }
@@ -122,13 +107,27 @@ impl Prometheus {
 
 #[test]
 fn a_real_prometheus_takes_all_of_it() {
-    let folder = tool::folder("prometheus");
+    takes_all(STABLE, "2.", "scrape_classic_histograms: true");
+}
+
+#[test]
+fn a_later_prometheus_takes_all_of_it() {
+    takes_all(LATER, "3.", "always_scrape_classic_histograms: true");
+}
+
+/// A Prometheus whose version begins so scrapes both kinds of histograms, by this line of its configuration.
+fn takes_all(program: &str, version: &str, both: &str) {
+    let folder = tool::folder(&format!("prometheus-{version}x"));
+    let said = tool::stdout(Command::new(program).arg("--version"));
+    assert!(said.contains(&format!("version {version}")), "{said}");
     let path = recorded_now(&folder);
     let whole = Reader::begin(tool::LAB_2, "lab".into()).unwrap().whole().unwrap();
-    let port = 19_090;
     let (_server, url) = serve(&path, &[]);
-    let prometheus =
-        Prometheus::start(&folder, port, url.trim_start_matches("http://").trim_end_matches("/metrics"));
+    let job = format!(
+        "- job_name: iovascope\n  {both}\n  static_configs: [{{targets: ['{}']}}]\n",
+        process::address(&url)
+    );
+    let prometheus = Prometheus::start(&folder, program, &job);
     let mut compared = 0;
     for series in series::of(&whole.window.counters) {
         let Some(command) = series.name.strip_prefix("dispatch.").and_then(|name| name.strip_suffix(".ok"))
@@ -244,7 +243,7 @@ fn the_endpoint_keeps_its_limits() {
     assert!(ask().is_ok());
     // Forty clients that say nothing: the next one is answered or told to come back, and once they are
     // given up there is room again.
-    let address = url.trim_start_matches("http://").trim_end_matches("/metrics");
+    let address = process::address(&url);
     let idle: Vec<_> = (0..40).map(|_| std::net::TcpStream::connect(address).unwrap()).collect();
     match ask() {
         Ok(_) | Err(ureq::Error::StatusCode(503)) => {}

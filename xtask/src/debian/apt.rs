@@ -44,7 +44,7 @@ impl Apt {
     }
 
     fn at(cache: &Cache, mirror: &Mirror, dir: PathBuf, suite: &str, suites: &str) -> Result<Self> {
-        for part in ["sources", "state/lists/partial", "cache/archives/partial"] {
+        for part in ["sources", "state/lists/partial", "cache/archives/partial", "cache/nothing/partial"] {
             fs::create_dir_all(dir.join(part)).with_context(|| format!("cannot make {}", dir.display()))?;
         }
         let sources = format!(
@@ -89,7 +89,10 @@ impl Apt {
 
     /// What installing `packages` on an empty system takes.
     pub(crate) fn plan(&self, packages: &[String]) -> Result<Vec<Deb>> {
+        // apt names what it would download: not what a run that was stopped has left in the archives.
+        let nothing = self.dir.join("cache/nothing");
         let mut command = self.command("apt-get");
+        command.args(["-o", &format!("Dir::Cache::archives={}", nothing.display())]);
         command.args(["install", "--quiet=2", "--print-uris", "--no-install-recommends"]).args(packages);
         let text = tool::output(&mut command)?;
         let plan = text.lines().map(parse).collect::<Option<Vec<_>>>();

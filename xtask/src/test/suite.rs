@@ -120,13 +120,13 @@ fn judged(mirror: &Mirror) -> Result<Suite> {
     for (from, name) in [(&tests, "judges"), (&program, "iovascope")] {
         fs::copy(from, work.join(name)).with_context(|| format!("cannot copy {}", from.display()))?;
     }
-    for folder in ["dashboards", "docs"] {
+    for folder in ["dashboards", "docs", "packaging"] {
         copy_folder(&workspace::root().join(folder), &work.join(folder))?;
     }
     let tests = move || {
         // A judge that hangs is stopped, and that is a failure.
         let mut command = judges::command(&root, &work, "/usr/bin/timeout");
-        command.args(["--kill-after=5", "600", "/lab/build/judges", "--test-threads=2", "--exact"]);
+        command.args(["--kill-after=5", "1500", "/lab/build/judges", "--test-threads=2", "--exact"]);
         command
     };
     let command = tests();
