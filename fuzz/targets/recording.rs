@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| probe_user::command::fuzz::parse("recording", bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| iovascope::command::fuzz::parse("recording", bytes));
