@@ -93,6 +93,23 @@ struct Pulse {
     taken: AtomicU64,
     /// Letters are text.
     types: AtomicBool,
+    /// Writings to the terminal, begun and ended: odd while one is under way.
+    writings: AtomicU64,
+}
+
+impl Pulse {
+    /// Write to the terminal, which may hang.
+    fn writing<T>(&self, write: impl FnOnce() -> T) -> T {
+        self.writings.fetch_add(1, Ordering::SeqCst);
+        let written = write();
+        self.writings.fetch_add(1, Ordering::SeqCst);
+        written
+    }
+
+    /// The number of the writing that is under way.
+    fn hangs_in(&self) -> Option<u64> {
+        Some(self.writings.load(Ordering::SeqCst)).filter(|number| number % 2 == 1)
+    }
 }
 
 impl Feeder {
@@ -139,7 +156,8 @@ pub fn run(
     start(Feeder { inputs: sender.clone(), room });
     let guard = Guard;
     let panicked = move || drop(sender.send(Input::Panicked));
-    let mut screen = terminal::enter(setup.mouse, panicked).map_err(failed("switch"))?;
+    let entered = pulse.writing(|| terminal::enter(setup.mouse, panicked));
+    let mut screen = entered.map_err(failed("switch"))?;
     let mut running = Running {
         app: App::new(setup.app),
         ability: setup.ability,
@@ -153,7 +171,7 @@ pub fn run(
     };
     let ended = running.until_the_end(&mut screen, &inputs, setup.refresh, &mut export);
     pulse.ending.store(true, Ordering::SeqCst);
-    drop(guard);
+    pulse.writing(|| drop(guard));
     pulse.finished.store(true, Ordering::SeqCst);
     match ended {
         _ if running.panicked => Err(TuiError::Panicked),
@@ -234,8 +252,8 @@ impl Running {
             Input::Signal(SIGTSTP) => return Ok(Some(Effect::Suspend)),
             Input::Signal(SIGCONT) => {
                 // Stopped by a signal that nobody can catch, the shell has had the terminal.
-                terminal::take(self.mouse)?;
-                redraw(screen)?;
+                self.pulse.writing(|| terminal::take(self.mouse))?;
+                self.pulse.writing(|| redraw(screen))?;
                 return Ok(None);
             }
             Input::Signal(SIGWINCH) => return Ok(None),
@@ -278,19 +296,21 @@ impl Running {
         }
         let (app, ability, hits, kept) = (&self.app, self.ability, &mut self.hits, &mut self.frame);
         // One update for the terminal: no half-drawn frame shows.
-        execute!(screen.backend_mut(), BeginSynchronizedUpdate)?;
-        screen.draw(|frame| {
-            *hits = screen::draw(app, ability, frame.buffer_mut());
-            kept.clone_from(frame.buffer_mut());
-        })?;
-        execute!(screen.backend_mut(), EndSynchronizedUpdate)
+        self.pulse.writing(|| {
+            execute!(screen.backend_mut(), BeginSynchronizedUpdate)?;
+            screen.draw(|frame| {
+                *hits = screen::draw(app, ability, frame.buffer_mut());
+                kept.clone_from(frame.buffer_mut());
+            })?;
+            execute!(screen.backend_mut(), EndSynchronizedUpdate)
+        })
     }
 
     fn suspend(&mut self, screen: &mut Screen) -> io::Result<()> {
-        terminal::restore();
+        self.pulse.writing(terminal::restore);
         signal_hook::low_level::emulate_default_handler(SIGTSTP)?;
-        terminal::take(self.mouse)?;
-        redraw(screen)
+        self.pulse.writing(|| terminal::take(self.mouse))?;
+        self.pulse.writing(|| redraw(screen))
     }
 
     fn export(&mut self, export: &mut impl FnMut(&Exported<'_>) -> Result<String, String>) {
@@ -393,15 +413,21 @@ fn asks_for_the_end(typed: Typed, pulse: &Pulse) -> bool {
     key::action(key) == Some(Action::Quit) && (key == Key::Ctrl('c') || !pulse.types.load(Ordering::SeqCst))
 }
 
-/// End the program in a while, unless it has ended by then, or the question was `answered` otherwise: a terminal
-/// that takes no output holds it up.
+/// End the program unless it ends by itself, or the question was `answered` otherwise. Only a terminal that takes
+/// no output is a reason: one writing lasts for as long as our patience. A loop that is merely slow has time.
 fn end_unless(pulse: &Arc<Pulse>, status: i32, answered: impl Fn(&Pulse) -> bool + Send + 'static) {
     let pulse = Arc::clone(pulse);
     thread::spawn(move || {
-        thread::sleep(PATIENCE);
-        if !pulse.finished.load(Ordering::SeqCst) && !answered(&pulse) {
-            terminal::restore_without_waiting();
-            std::process::exit(status);
+        loop {
+            let before = pulse.hangs_in();
+            thread::sleep(PATIENCE);
+            if pulse.finished.load(Ordering::SeqCst) || answered(&pulse) {
+                return;
+            }
+            if before.is_some() && pulse.hangs_in() == before {
+                terminal::restore_without_waiting();
+                std::process::exit(status);
+            }
         }
     });
 }
