@@ -193,9 +193,18 @@ fn warnings(a: &Side, b: &Side) -> Vec<String> {
         if side.biased > 0 {
             all.push(format!("{name} lost slow calls: its percentiles are too low"));
         }
-        if side.files() == 1 {
-            all.push(format!("{name} is one recording: how much runs differ from each other is not known"));
-        }
+    }
+    let single = match (a.files(), b.files()) {
+        (1, 1) => Some("each side is one recording"),
+        (1, _) => Some("A is one recording"),
+        (_, 1) => Some("B is one recording"),
+        _ => None,
+    };
+    if let Some(single) = single {
+        all.push(format!(
+            "{single}: the ± is how much its windows vary, and cannot know how much another run of the same \
+             setting would differ; to know, record both several times and give all, as A1,A2,A3 B1,B2,B3"
+        ));
     }
     if let (Some(of_a), Some(of_b)) = (a.rate(), b.rate())
         && !(0.5..=2.0).contains(&(of_b / of_a))

@@ -19,6 +19,7 @@ mod linux_6_12;
 mod mainline;
 mod many_cpus;
 mod noiommu_off;
+mod slow_scan;
 mod stock;
 mod v5;
 mod workload;

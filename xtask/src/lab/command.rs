@@ -138,7 +138,8 @@ fn boot(
     mode: Mode,
 ) -> Result<Outcome> {
     let kernel = stage.kernel(&options.variant)?;
-    let accel = if options.icount { Accel::Icount } else { accel::best(stage, &kernel)? };
+    let accel =
+        if options.icount || kernel.variant.icount { Accel::Icount } else { accel::best(stage, &kernel)? };
     let mut environment =
         vec![format!("TERM={}", std::env::var("TERM").unwrap_or_else(|_| "dumb".to_owned()))];
     environment.extend(options.environment);

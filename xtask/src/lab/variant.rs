@@ -26,6 +26,9 @@ pub(crate) struct Variant {
     /// The guest's memory where none is asked for, as QEMU's -m takes it; none: 2G.
     #[serde(default)]
     pub(crate) memory: Option<String>,
+    /// Always deterministic: one CPU, and one guest nanosecond per executed instruction.
+    #[serde(default)]
+    pub(crate) icount: bool,
     /// Kernel parameters that it needs.
     #[serde(default)]
     pub(crate) parameters: String,

@@ -15,8 +15,17 @@ use crate::debian::Mirror;
 use crate::{build, judges, tool, workspace};
 
 /// Variants of the lab, each with a module of tests of its name in probe-user/tests/lab.
-pub(super) const VARIANTS: [&str; 8] =
-    ["mainline", "workload", "v5", "noiommu-off", "stock", "many-cpus", "linux-6-1", "linux-6-12"];
+pub(super) const VARIANTS: [&str; 9] = [
+    "mainline",
+    "workload",
+    "slow-scan",
+    "v5",
+    "noiommu-off",
+    "stock",
+    "many-cpus",
+    "linux-6-1",
+    "linux-6-12",
+];
 
 /// Which of the guests' tests: those in modules called `long` are apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
