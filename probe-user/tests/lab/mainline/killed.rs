@@ -1,0 +1,103 @@
+//! Recorders that are killed while they record: each file opens, holds a prefix of what happened, and says that
+//! it is unclean.
+//!
+//! The short form runs always, the long one by `cargo xtask test long`.
+
+use std::fs;
+use std::path::Path;
+use std::process::Stdio;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+
+use iovascope::recording::Reader;
+use iovascope::workload::memory::Memory;
+
+use crate::chance::Chance;
+use crate::driver::{Buffer, Caller, SetAtEnd};
+use crate::guest;
+
+/// The same choices at every run.
+const SEED: u64 = 0x5ee_dfac_e009;
+/// Calls after which a recorder is killed at the latest: many windows of a millisecond.
+const LATEST: u64 = 8_000;
+const GET_PA: &str = "IOAS_NOIOMMU_GET_PA";
+
+#[test]
+fn killed_at_any_time_a_recording_is_a_prefix_that_says_so() {
+    killed(3);
+}
+
+/// `cargo xtask test long`.
+mod long {
+    #[test]
+    fn killed_at_two_hundred_times_a_recording_is_a_prefix_that_says_so() {
+        super::killed(200);
+    }
+}
+
+fn killed(times: usize) {
+    guest::huge_pages(8);
+    let buffer = Buffer::of(Memory::HUGETLB, 2 << 20);
+    let (done, calls) = (AtomicBool::new(false), AtomicU64::new(0));
+    let ask = |caller: Caller<'_>| {
+        while !done.load(Ordering::Relaxed) {
+            // Before the call: what a recorder can have seen is never more.
+            calls.fetch_add(1, Ordering::SeqCst);
+            caller.ask(0, 4096).unwrap();
+        }
+    };
+    thread::scope(|scope| {
+        let caller = buffer.caller();
+        scope.spawn(move || ask(caller));
+        let _end = SetAtEnd(&done);
+        let mut chance = Chance::new(SEED);
+        let mut lengths = Vec::new();
+        for time in 0..times {
+            lengths.push(killed_once(time, &calls, chance.below(LATEST)));
+        }
+        lengths.sort_unstable();
+        lengths.dedup();
+        assert!(lengths.len() > times / 2, "they were killed at different times: {lengths:?}");
+    });
+    buffer.close();
+    guest::nothing_left();
+}
+
+/// Kill a recorder after `patience` calls that it could count; bytes of its file.
+fn killed_once(time: usize, calls: &AtomicU64, patience: u64) -> u64 {
+    // In memory, where writing a window every ms keeps up.
+    let path = Path::new("/tmp/killed-while-recording.iova");
+    let mut record = guest::iovascope(&["record", "-q", "-i", "1ms", "-o"]);
+    let before = calls.load(Ordering::SeqCst);
+    let mut victim = record.arg(path).stderr(Stdio::null()).spawn().unwrap();
+    while !guest::begun(path) {
+        assert!(victim.try_wait().unwrap().is_none(), "time {time}: it ended early");
+        thread::yield_now();
+    }
+    let begun = calls.load(Ordering::SeqCst);
+    while calls.load(Ordering::SeqCst) - begun < patience {
+        thread::yield_now();
+    }
+    victim.kill().unwrap();
+    victim.wait().unwrap();
+    let issued = calls.load(Ordering::SeqCst) - before;
+
+    let mut reader = Reader::begin(fs::File::open(path).unwrap(), path.display().to_string()).unwrap();
+    let (mut at, mut seen, mut windows) = (reader.header().started.monotonic, 0, 0);
+    while let Some(window) = reader.next_window().unwrap() {
+        assert!(window.from.monotonic == at && window.to.monotonic > at, "time {time}: a gap");
+        at = window.to.monotonic;
+        seen += window.counters.dispatch.get(GET_PA).map_or(0, |calls| calls.ok.count);
+        windows += 1;
+    }
+    let unclean = reader.unclean();
+    assert!(unclean.is_some() && reader.end().is_none(), "time {time}: it does not say that it was cut off");
+    assert!(seen <= issued, "time {time}: {seen} calls in it, {issued} issued");
+    let report = guest::report(path);
+    assert_eq!((&report["unclean"], report["windows"].as_u64()), (&unclean.unwrap().into(), Some(windows)));
+    let strict = guest::iovascope(&["report", "--strict"]).arg(path).output().unwrap();
+    assert_eq!(strict.status.code(), Some(4), "time {time}");
+    let bytes = fs::metadata(path).unwrap().len();
+    fs::remove_file(path).unwrap();
+    bytes
+}
