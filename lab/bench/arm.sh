@@ -27,4 +27,26 @@ iovascope)
 	"$here/iovascope" record --quiet --interval 1h -o "/tmp/$name.iova" "$@" -- sh "$here/inside.sh" 0 $drive
 	"$here/iovascope" report --format json "/tmp/$name.iova" > tool.json
 	;;
+watched)
+	mode=$1
+	shift
+	case $mode in
+	record)
+		"$here/iovascope" record --quiet --interval 100ms -o "/tmp/$name.iova" "$@" -- sh "$here/inside.sh" 0 $drive
+		"$here/iovascope" report --format json "/tmp/$name.iova" > tool.json
+		grep -o '"windows": *[0-9]*' tool.json | grep -o '[0-9]*$' > looks
+		;;
+	top)
+		# On a terminal of script's. Its keys come from inside.sh in the end: e writes the report, q ends it.
+		mkfifo /tmp/keys
+		exec 3<> /tmp/keys
+		top="$here/iovascope top --interval 100ms --refresh 100ms --window all $* -- sh $here/inside.sh 0 $drive"
+		TERM=xterm-256color SHELL=/bin/sh script -q -e -c "stty cols 120 rows 40; exec $top" screen <&3 > /dev/null
+		rm /tmp/keys
+		mv iovascope-*.json tool.json
+		# A frame is one update of the terminal.
+		grep -o '\[?2026h' screen | wc -l > looks
+		;;
+	esac
+	;;
 esac

@@ -12,6 +12,11 @@ if [ "$calls" -gt 0 ]; then
 fi
 bpftool --json prog show > programs.json
 cat "/proc/$PPID/fdinfo/"* > fdinfo 2> /dev/null || true
+# A dashboard does not end with its command. Its last sample must hold the last call.
+if [ -p /tmp/keys ]; then
+	sleep 1
+	printf eq > /tmp/keys
+fi
 if [ "$calls" -gt 0 ]; then
 	echo 0 > /proc/sys/kernel/bpf_stats_enabled
 fi

@@ -1,11 +1,11 @@
 //! GET_PA in a closed loop with nothing around it: what `cargo xtask bench overhead` runs in its guest.
 //!
-//! Owns the loop and its two clock readings, one before and one after. Keeps no latencies, changes no
+//! Owns the loop and its clock readings, before and after. Keeps no latencies, changes no
 //! setting, and refuses to print: the result is a file, so that a tracer's output stays its own.
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use std::{env, fs};
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -16,6 +16,7 @@ use iovascope::workload::outcome::{Command, Ledger, Outcome};
 use iovascope::workload::quantity::{Bytes, Iova, PageSize};
 use iovascope::workload::session::{self, HugePages, Session, Target};
 use rustix::io::Errno;
+use rustix::time::{ClockId, clock_gettime};
 use serde_json::{Value, json};
 
 const USAGE: &str = "bare_loop FILE (mapped|unmapped):LENGTH:COUNT…";
@@ -59,8 +60,8 @@ impl Loop {
         if self.mapped { Outcome::Ok } else { Errno::NOENT.into() }
     }
 
-    /// Returns the time of the measured loop, in ns.
-    fn run(&self, iommufd: &Iommufd, target: Target, ledger: &mut Ledger) -> Result<u64> {
+    /// Returns the time of the measured loop, and of this thread in it, in ns.
+    fn run(&self, iommufd: &Iommufd, target: Target, ledger: &mut Ledger) -> Result<[u64; 2]> {
         let iova = if self.mapped { target.start } else { Iova(target.start.0 + 2 * target.size.0) };
         let query = Query { ioas: target.ioas, flags: 0, iova, length: self.length };
         let warm_up = self.count.div_ceil(WARM_UP);
@@ -69,14 +70,22 @@ impl Loop {
         ensure!(first == expected, "{name}: a call gave {}, not {}", first.name(), expected.name());
         let wanted = expected == Outcome::Ok;
         let mut right = 1 + calls(iommufd, query, warm_up, wanted);
+        let own = own_time()?;
         let began = Instant::now();
         right += calls(iommufd, query, self.count, wanted);
         let elapsed = began.elapsed();
+        let own = own_time()?.saturating_sub(own);
         let all = 1 + warm_up + self.count;
         ensure!(right == all, "{name}: {right} of {all} calls gave {}", expected.name());
         ledger.add(Command::GetPa, expected, all);
-        u64::try_from(elapsed.as_nanos()).context("the loop took centuries")
+        let whole = |time: Duration| u64::try_from(time.as_nanos()).context("the loop took centuries");
+        Ok([whole(elapsed)?, whole(own)?])
     }
+}
+
+/// What this thread has run.
+fn own_time() -> Result<Duration> {
+    Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).context("a thread's time is not negative")
 }
 
 /// The loop: the ioctl, and one addition.
@@ -96,8 +105,8 @@ fn drive(loops: &[Loop]) -> Result<Value> {
     let mut ledger = Ledger::default();
     let mut measured = Vec::new();
     for each in loops {
-        let elapsed = each.run(&session.iommufd, target, &mut ledger)?;
-        measured.push(json!({ "loop": each.name, "calls": each.count, "ns": elapsed }));
+        let [elapsed, own] = each.run(&session.iommufd, target, &mut ledger)?;
+        measured.push(json!({ "loop": each.name, "calls": each.count, "ns": elapsed, "own_ns": own }));
     }
     session.close()?;
     let outcomes: Vec<Value> = ledger

@@ -28,6 +28,11 @@ pub(super) enum Tool {
         backend: &'static str,
         options: &'static [&'static str],
     },
+    /// `iovascope MODE --backend fsession` with ten samples a second while the loops run, which are longer then: what
+    /// reading the counters costs those who are counted.
+    Watched {
+        mode: &'static str,
+    },
     /// A bpftrace script of `lab/bench/` that does the same work.
     Bpftrace {
         script: &'static str,
@@ -36,11 +41,13 @@ pub(super) enum Tool {
 
 /// The arm that all others are compared with.
 pub(super) const NONE: &str = "none";
+/// The backend of [`Tool::Watched`].
+pub(super) const WATCHED_BY: &str = "fsession";
 /// The arms that ratios are taken to.
 pub(super) const PEERS: [&str; 2] = ["bpftrace-fentry", "bpftrace-kprobe"];
 
 /// Every arm, in the order of the table. A new one is a row here.
-pub(super) const ARMS: [Arm; 12] = [
+pub(super) const ARMS: [Arm; 14] = [
     Arm {
         name: NONE,
         what: "no probe: the caller, the system call, the ioctl, the scan",
@@ -82,6 +89,16 @@ pub(super) const ARMS: [Arm; 12] = [
         tool: Tool::Ours { backend: "fsession", options: &["--guard"] },
     },
     Arm {
+        name: "record-10hz",
+        what: "iovascope, everything, and the recorder samples ten times a second meanwhile",
+        tool: Tool::Watched { mode: "record" },
+    },
+    Arm {
+        name: "top-10hz",
+        what: "iovascope, everything, and the dashboard draws ten frames a second meanwhile",
+        tool: Tool::Watched { mode: "top" },
+    },
+    Arm {
         name: "fentry",
         what: "iovascope, everything",
         tool: Tool::Ours { backend: "fentry", options: &[] },
@@ -109,15 +126,27 @@ pub(super) struct Loop {
     pub(super) title: &'static str,
     /// As `bare_loop` takes it: PLACE:LENGTH:COUNT.
     pub(super) spec: &'static str,
+    /// The same for more than a second: ten samples a second fall into it.
+    pub(super) long: &'static str,
     /// Pages that each call scans.
     pub(super) pages: u32,
 }
 
 /// The loops. The first is the one that the closing line speaks of, and the only one of a quick run.
 pub(super) const LOOPS: [Loop; 3] = [
-    Loop { title: "One page", spec: "mapped:4096:20000", pages: 1 },
-    Loop { title: "A scan of 512 pages", spec: "mapped:2097152:2000", pages: 512 },
-    Loop { title: "An unmapped IOVA (ENOENT)", spec: "unmapped:4096:20000", pages: 0 },
+    Loop { title: "One page", spec: "mapped:4096:20000", long: "mapped:4096:500000", pages: 1 },
+    Loop {
+        title: "A scan of 512 pages",
+        spec: "mapped:2097152:2000",
+        long: "mapped:2097152:12000",
+        pages: 512,
+    },
+    Loop {
+        title: "An unmapped IOVA (ENOENT)",
+        spec: "unmapped:4096:20000",
+        long: "unmapped:4096:500000",
+        pages: 0,
+    },
 ];
 
 impl Arm {
@@ -130,12 +159,18 @@ impl Arm {
         matches!(self.tool, Tool::Empty { .. } | Tool::Bpftrace { .. })
     }
 
+    /// A loop as this arm runs it.
+    pub(super) fn spec(&self, each: &Loop) -> &'static str {
+        if matches!(self.tool, Tool::Watched { .. }) { each.long } else { each.spec }
+    }
+
     /// The words after `arm.sh NAME LOOPS`.
     pub(super) fn words(&self, binary: &Binary) -> Vec<&'static str> {
         match self.tool {
             Tool::Nothing => vec!["nothing"],
             Tool::Empty { script, .. } => vec!["empty", script],
             Tool::Bpftrace { script } => vec!["bpftrace", script],
+            Tool::Watched { mode } => vec!["watched", mode, "--backend", WATCHED_BY],
             Tool::Ours { backend, options } => {
                 let choice = if binary.chooses { vec!["--backend", backend] } else { Vec::new() };
                 [vec!["iovascope"], choice, options.to_vec()].concat()
@@ -166,6 +201,10 @@ impl Binary {
             bail!("{} record --help fails: it is no iovascope that records", path.display());
         }
         let mut arms = Vec::new();
+        if accepts(&["--backend", WATCHED_BY])? {
+            let watched = ARMS.iter().filter(|arm| matches!(arm.tool, Tool::Watched { .. }));
+            arms.extend(watched.map(|arm| arm.name));
+        }
         for arm in &ARMS {
             if let Tool::Ours { backend, options } = arm.tool
                 && accepts(&[&["--backend", backend], options].concat())?
@@ -178,7 +217,7 @@ impl Binary {
     }
 
     fn offers(&self, arm: &Arm) -> bool {
-        !matches!(arm.tool, Tool::Ours { .. }) || self.arms.contains(&arm.name)
+        !matches!(arm.tool, Tool::Ours { .. } | Tool::Watched { .. }) || self.arms.contains(&arm.name)
     }
 }
 
@@ -229,7 +268,15 @@ mod tests {
     fn what_the_binary_lacks_is_left_out_and_said_unless_asked_for() {
         let (chosen, missing) = choose(&[], &binary(&["kprobe"])).unwrap();
         assert!(names(&chosen).contains(&"kprobe"));
-        let ours = ["fsession", "fsession-calls", "fsession-locks", "fsession-guard", "fentry"];
+        let ours = [
+            "fsession",
+            "fsession-calls",
+            "fsession-locks",
+            "fsession-guard",
+            "record-10hz",
+            "top-10hz",
+            "fentry",
+        ];
         assert_eq!(names(&missing), ours);
         assert!(choose(&["fsession".to_owned()], &binary(&["kprobe"])).is_err());
         assert!(

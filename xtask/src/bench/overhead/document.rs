@@ -42,6 +42,11 @@ kernel's own count. A baseline that varies by more than 1 % fails the run.
 * **Empty probes** are the floor of their mechanism: what entering and leaving programs costs when they do
   nothing, not even read the clock.
 * **iovascope** records all that it records by default, which is what `iovascope report` shows.
+* **`record-10hz` and `top-10hz`** are the arm `fsession` while its counters are read: by the recorder ten times a
+  second, and by the dashboard that draws ten frames a second on a terminal. Their loops are longer, so that a dozen
+  readings fall into one, and what is counted is the driver's own thread: there is one CPU, and the reader takes its turn
+  on it. The rest of the difference to `fsession` is such turns; the calls themselves run no instruction more, because
+  reading takes no lock and no program.
 * **bpftrace** does the same work: latency by command, by scan length and of failures, run length by stop,
   errnos by command, calls by process (`lab/bench/same-work-*.bt`). One map operation per entry, and nothing
   stored that the return can read for itself. Calls by process are 133 of its instructions, and iovascope does

@@ -21,6 +21,8 @@ const SHOWN_CALLS: u64 = 1000;
 pub(super) struct Driven {
     /// Guest instructions per call, by the loops' specs.
     pub(super) per_call: BTreeMap<String, f64>,
+    /// The same of the driver's own thread, whatever else ran on its CPU.
+    pub(super) own_per_call: BTreeMap<String, f64>,
     /// All its GET_PA calls, warm-up included.
     pub(super) calls: Counts,
 }
@@ -38,6 +40,7 @@ pub(super) fn driven(text: &str) -> Result<Driven> {
         spec: String,
         calls: u64,
         ns: u64,
+        own_ns: u64,
     }
     #[derive(Deserialize)]
     struct Counted {
@@ -45,15 +48,16 @@ pub(super) fn driven(text: &str) -> Result<Driven> {
         count: u64,
     }
     let raw: Raw = serde_json::from_str(text).context("driver.json is not what bare_loop writes")?;
-    let mut per_call = BTreeMap::new();
+    let (mut per_call, mut own_per_call) = (BTreeMap::new(), BTreeMap::new());
     for timed in raw.loops {
         if timed.calls == 0 || timed.ns == 0 {
             bail!("the loop {} took no time: is this an icount guest?", timed.spec);
         }
+        own_per_call.insert(timed.spec.clone(), timed.own_ns as f64 / timed.calls as f64);
         per_call.insert(timed.spec, timed.ns as f64 / timed.calls as f64);
     }
     let calls = raw.get_pa.into_iter().map(|counted| (counted.outcome, counted.count)).collect();
-    Ok(Driven { per_call, calls })
+    Ok(Driven { per_call, own_per_call, calls })
 }
 
 /// Reads `load.json`: instructions per call of the workload driver's own loop.
@@ -86,6 +90,17 @@ fn ours(cell: &Value) -> Result<Counts> {
     let errors = cell["errors"].as_object().into_iter().flatten();
     let failed = errors.map(|(name, count)| (name.clone(), count.as_u64().unwrap_or(0)));
     Ok(counts(failed.chain([("ok".to_owned(), ok)])))
+}
+
+/// Samples, or frames, that a watched run must have at least: it lasts for more than a second.
+const LOOKS: u64 = 10;
+
+/// Fails unless the counters were looked at while the loops ran: as many samples or frames.
+pub(super) fn check_watched(looks: &str) -> Result<()> {
+    match looks.trim().parse::<u64>() {
+        Ok(looks) if looks >= LOOKS => Ok(()),
+        _ => bail!("it looked {:?} times while the loops ran, not {LOOKS} or more", looks.trim()),
+    }
 }
 
 /// Fails unless bpftrace's maps have exactly the driven calls at both sites.
@@ -197,14 +212,21 @@ mod tests {
 
     #[test]
     fn the_driver_is_read() {
-        let text = r#"{"loops":[{"loop":"mapped:4096:20","calls":20,"ns":34800}],
+        let text = r#"{"loops":[{"loop":"mapped:4096:20","calls":20,"ns":34800,"own_ns":34000}],
                        "get_pa":[{"outcome":"ok","count":30},{"outcome":"ENOENT","count":5}]}"#;
         let driven = driven(text).unwrap();
         assert_eq!(driven.per_call["mapped:4096:20"].to_string(), "1740");
+        assert_eq!(driven.own_per_call["mapped:4096:20"].to_string(), "1700");
         assert_eq!(driven.calls, two());
         assert!(super::driven("{}").is_err());
-        let still = r#"{"loops":[{"loop":"l","calls":20,"ns":0}],"get_pa":[]}"#;
+        let still = r#"{"loops":[{"loop":"l","calls":20,"ns":0,"own_ns":0}],"get_pa":[]}"#;
         assert!(super::driven(still).is_err());
+    }
+
+    #[test]
+    fn a_run_that_nobody_watched_is_none() {
+        check_watched("12\n").unwrap();
+        assert!(check_watched("9\n").is_err() && check_watched("").is_err());
     }
 
     #[test]

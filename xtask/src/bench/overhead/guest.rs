@@ -1,6 +1,5 @@
 //! The guests of a run: what they share, starting them under icount, and reading what an arm left.
 
-use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,7 +8,7 @@ use std::thread;
 
 use anyhow::{Context, Result, anyhow};
 
-use super::arm::{Arm, Binary, Loop, Tool};
+use super::arm::{self, Arm, Binary, Loop, Tool};
 use super::evidence::{self, Program};
 use crate::{tool, ui, workspace};
 
@@ -70,9 +69,8 @@ impl Boot {
     }
 
     fn script(&self, kit: &Kit, loops: &[Loop]) -> String {
-        let specs: Vec<&str> = loops.iter().map(|each| each.spec).collect();
-        let specs = specs.join(" ");
         let arm = |arm: &&Arm| {
+            let specs = loops.iter().map(|each| arm.spec(each)).collect::<Vec<_>>().join(" ");
             let words = arm.words(&kit.binary).join(" ");
             format!("sh /lab/share/bench/arm.sh {} '{specs}' {words}", arm.name)
         };
@@ -137,6 +135,10 @@ impl Reading {
             Tool::Nothing => {}
             Tool::Empty { programs, .. } => evidence::check_empty(&text("programs.json")?, programs)?,
             Tool::Ours { backend, .. } => evidence::check_ours(&text("tool.json")?, backend, &driven.calls)?,
+            Tool::Watched { .. } => {
+                evidence::check_ours(&text("tool.json")?, arm::WATCHED_BY, &driven.calls)?;
+                evidence::check_watched(&text("looks")?)?;
+            }
             Tool::Bpftrace { .. } => evidence::check_bpftrace(&text("tool.json")?, &driven.calls)?,
         }
         let programs = match arm.tool {
@@ -144,7 +146,7 @@ impl Reading {
             _ => evidence::programs(&text("programs.json")?, &text("fdinfo")?)?,
         };
         let version = if folder.join("version").is_file() { Some(text("version")?) } else { None };
-        let per_call = loops.iter().map(|each| per_call(&driven.per_call, each)).collect::<Result<_>>()?;
+        let per_call = loops.iter().map(|each| per_call(arm, &driven, each)).collect::<Result<_>>()?;
         Ok(Self {
             arm: arm.name,
             per_call,
@@ -156,6 +158,10 @@ impl Reading {
     }
 }
 
-fn per_call(measured: &BTreeMap<String, f64>, each: &Loop) -> Result<f64> {
-    measured.get(each.spec).copied().ok_or_else(|| anyhow!("driver.json lacks the loop {}", each.spec))
+fn per_call(arm: &Arm, driven: &evidence::Driven, each: &Loop) -> Result<f64> {
+    // There is one CPU: what reads the counters meanwhile takes time from the loop, and none of its own.
+    let watched = matches!(arm.tool, Tool::Watched { .. });
+    let measured = if watched { &driven.own_per_call } else { &driven.per_call };
+    let spec = arm.spec(each);
+    measured.get(spec).copied().ok_or_else(|| anyhow!("driver.json lacks the loop {spec}"))
 }
