@@ -75,6 +75,9 @@ impl Fuzz {
         run.arg(&found).arg(&kept).arg("--");
         run.arg(format!("-max_total_time={}", self.time))
             .arg(format!("-rss_limit_mb={MOST_MEMORY}"))
+            // A request that is refused is an error to be told, like any other: what counts is what is used.
+            .arg("-malloc_limit_mb=1000000000")
+            .env("ASAN_OPTIONS", "allocator_may_return_null=1")
             .arg(format!("-max_len={MOST_BYTES}"))
             .arg(format!("-artifact_prefix={}/", artifacts.display()))
             .args(["-timeout=10", "-print_final_stats=1"]);
