@@ -1,11 +1,16 @@
-//! The 8 bytes that an fsession program keeps of a call between its entry and its return.
+//! The 8 bytes that a session's program keeps of a call between its entry and its return.
 //!
-//! They live on the trampoline's stack, which zeroes them before the entry
+//! Those of fsession live on the trampoline's stack, which zeroes them before the entry
 //! (`__arch_prepare_bpf_trampoline` in `arch/x86/net/bpf_jit_comp.c`, Linux 7.3). So [`UNSEEN`] at the
 //! return means that the kernel did not run the program at the entry.
 //!
 //! The dispatch site keeps the clock alone. `get_phys` also keeps the cap, which the kernel
 //! overwrites: the upper 44 bits are the clock, the lower 20 the cap's code.
+//!
+//! Those of a kprobe session are on the thread's shadow stack, which is not zeroed; but the kernel shows it no
+//! return of a call whose entry it was not shown (`fprobe_fgraph_entry` in kernel/trace/fprobe.c, Linux 7.3). No
+//! argument is left at the return, so the lower 20 bits say where the rest of the call is
+//! ([`pack_place`]).
 
 /// The program did not see the entry.
 pub const UNSEEN: u64 = 0;
@@ -85,7 +90,7 @@ pub const fn cap_of(cookie: u64) -> CapCode {
     CapCode(cookie & CODE_MASK)
 }
 
-/// ns from a cookie of [`pack`] to `now`; `None` when the clock stepped back. 44 bits of clock leave
+/// ns from a cookie of [`pack`] or [`pack_place`] to `now`; `None` when the clock stepped back. 44 bits of clock leave
 /// room for calls of 2.4 hours: a longer one looks like a step back.
 #[must_use]
 #[inline(always)]
@@ -93,6 +98,31 @@ pub const fn cap_of(cookie: u64) -> CapCode {
 pub const fn duration(cookie: u64, now: u64) -> Option<u64> {
     let duration = now.wrapping_sub(cookie >> CODE_BITS) & CLOCK_MASK;
     if duration > CLOCK_MASK / 2 { None } else { Some(duration) }
+}
+
+/// The cookie of a kprobe session's call with this clock reading (ns): `place` (below 2^19) says what is known of
+/// it beyond, `counted` whether it is counted.
+#[must_use]
+#[inline(always)]
+#[allow(clippy::inline_always, reason = "BPF: a call would cost more than the body")]
+pub const fn pack_place(clock: u64, place: u64, counted: bool) -> u64 {
+    clock << CODE_BITS | place << 1 | counted as u64
+}
+
+/// The place in a cookie of [`pack_place`].
+#[must_use]
+#[inline(always)]
+#[allow(clippy::inline_always, reason = "BPF: a call would cost more than the body")]
+pub const fn place_of(cookie: u64) -> u64 {
+    (cookie & CODE_MASK) >> 1
+}
+
+/// Whether a call with a cookie of [`pack_place`] is counted.
+#[must_use]
+#[inline(always)]
+#[allow(clippy::inline_always, reason = "BPF: a call would cost more than the body")]
+pub const fn is_counted(cookie: u64) -> bool {
+    cookie & 1 != 0
 }
 
 #[cfg(test)]
@@ -141,6 +171,18 @@ mod tests {
             let cookie = pack(clock, CapCode::of(pages << 12, 12));
             prop_assert_eq!(duration(cookie, clock + took), Some(took));
             prop_assert_eq!(cap_of(cookie), CapCode::of(pages << 12, 12));
+        }
+
+        #[test]
+        fn places_round_trip(
+            clock in 0u64..1 << 63,
+            took in 0u64..1 << 43,
+            place in 0u64..1 << 19,
+            counted: bool,
+        ) {
+            let cookie = pack_place(clock, place, counted);
+            prop_assert_eq!(duration(cookie, clock + took), Some(took));
+            prop_assert_eq!((place_of(cookie), is_counted(cookie)), (place, counted));
         }
     }
 }

@@ -23,13 +23,16 @@ pub enum Backend {
     Fsession,
     /// Trampoline programs at entry and at return.
     Fentry,
+    /// One program at entry and return over the function graph tracer, with 8 bytes of its own per call
+    /// (Linux 6.12; ours needs 6.17).
+    KprobeSession,
     /// kprobe and kretprobe through `perf_event_open`.
     Kprobe,
 }
 
 impl Backend {
     /// Every backend, best first.
-    pub const ALL: [Self; 3] = [Self::Fsession, Self::Fentry, Self::Kprobe];
+    pub const ALL: [Self; 4] = [Self::Fsession, Self::Fentry, Self::KprobeSession, Self::Kprobe];
 
     /// The word users see.
     #[must_use]
@@ -37,6 +40,7 @@ impl Backend {
         match self {
             Self::Fsession => "fsession",
             Self::Fentry => "fentry",
+            Self::KprobeSession => "kprobe-session",
             Self::Kprobe => "kprobe",
         }
     }
@@ -69,9 +73,13 @@ pub struct Site {
     pub guards: [&'static str; GUARDS],
     /// Programs of the `fentry` backend.
     pub fentry: Pair,
+    /// Program of the `kprobe-session` backend, for entry and return.
+    pub kprobe_session: &'static str,
+    /// The same with what [`Self::fsession_extra`] has beyond the other.
+    pub kprobe_session_extra: &'static str,
     /// Programs of the `kprobe` backend.
     pub kprobe: Pair,
-    /// Map that holds the site's open calls where the backend has no session of its own.
+    /// Map that holds the site's open calls where the backend keeps nothing, or too little, of a call itself.
     pub open_map: &'static str,
 }
 
@@ -85,6 +93,8 @@ pub const SITES: [Site; 2] = [
         fsession_extra: "dispatch_extra",
         guards: ["dispatch_guard1", "dispatch_guard2"],
         fentry: Pair { entry: "dispatch_fentry", exit: "dispatch_fexit" },
+        kprobe_session: "dispatch_multi",
+        kprobe_session_extra: "dispatch_multix",
         kprobe: Pair { entry: "dispatch_entry", exit: "dispatch_return" },
         open_map: "DISPATCH_OPEN",
     },
@@ -96,6 +106,8 @@ pub const SITES: [Site; 2] = [
         fsession_extra: "get_phys_extra",
         guards: ["get_phys_guard1", "get_phys_guard2"],
         fentry: Pair { entry: "get_phys_fentry", exit: "get_phys_fexit" },
+        kprobe_session: "get_phys_multi",
+        kprobe_session_extra: "get_phys_multix",
         kprobe: Pair { entry: "get_phys_entry", exit: "get_phys_return" },
         open_map: "GET_PHYS_OPEN",
     },
@@ -136,6 +148,8 @@ mod tests {
                 site.guards[1],
                 site.fentry.entry,
                 site.fentry.exit,
+                site.kprobe_session,
+                site.kprobe_session_extra,
                 site.kprobe.entry,
                 site.kprobe.exit,
             ] {

@@ -1,4 +1,5 @@
-//! What differs between trampoline programs and kprobe programs in the way to the kernel's state.
+//! What differs in the way to the kernel's state between the programs that our own loader loads (trampolines,
+//! kprobe sessions) and those that aya does (kprobes).
 
 use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_get_current_task_btf, bpf_probe_read_kernel};
 use probe_common::wire::Block;
@@ -27,7 +28,7 @@ pub trait Kernel {
     fn read(address: u64) -> Option<u64>;
 }
 
-/// By typed pointers and plain loads: trampoline programs.
+/// By typed pointers and plain loads: programs that our own loader loads.
 pub struct Typed;
 
 impl Kernel for Typed {
@@ -59,7 +60,7 @@ impl Kernel for Typed {
     }
 }
 
-/// By helpers alone: kprobe programs, which work without the kernel's types.
+/// By helpers alone: programs of kprobe and kretprobe, which work without the kernel's types.
 pub struct Untyped;
 
 impl Kernel for Untyped {

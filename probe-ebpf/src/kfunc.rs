@@ -1,6 +1,7 @@
 //! Calls of kernel functions. The loader replaces the made-up numbers of `probe_common::kfunc` with
-//! the running kernel's BTF ids; the verifier checks arguments and inlines all of them
-//! (kernel/bpf/verifier.c, Linux 7.3).
+//! the running kernel's BTF ids; the verifier checks arguments, and inlines all of them in trampoline
+//! programs (kernel/bpf/verifier.c, Linux 7.3). Before Linux 7.0 those of sessions take no argument; one too
+//! many does no harm.
 
 use core::ffi::c_void;
 use core::mem::transmute;
@@ -8,7 +9,7 @@ use core::mem::transmute;
 use aya_ebpf::EbpfContext;
 use probe_common::kfunc::{RDONLY_CAST, SESSION_COOKIE, SESSION_IS_RETURN};
 
-/// Whether the fsession program runs at the return of the traced function.
+/// Whether the session's program runs at the return of the traced function.
 #[inline(always)]
 pub fn session_is_return(ctx: &impl EbpfContext) -> bool {
     // SAFETY: a call by number, as of a helper; the signature is the kernel's.
@@ -18,7 +19,7 @@ pub fn session_is_return(ctx: &impl EbpfContext) -> bool {
     unsafe { call(ctx.as_ptr()) != 0 }
 }
 
-/// The 8 bytes of the fsession program for this call.
+/// The 8 bytes of the session's program for this call.
 #[inline(always)]
 pub fn session_cookie(ctx: &impl EbpfContext) -> *mut u64 {
     // SAFETY: a call by number, as of a helper; the signature is the kernel's.

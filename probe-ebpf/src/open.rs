@@ -55,10 +55,10 @@ open!(DispatchOpen, GetPhysOpen);
 
 /// What became of a claim.
 pub enum Claim<T> {
-    /// A free slot, now the thread's.
-    Fresh(*mut T),
-    /// The slot of an older call of this thread, whose return was lost.
-    Stale(*mut T),
+    /// A free slot, now the thread's, and its number.
+    Fresh(u32, *mut T),
+    /// The slot of an older call of this thread, whose return was lost, and its number.
+    Stale(u32, *mut T),
     /// No slot.
     Full,
 }
@@ -67,7 +67,8 @@ pub enum Claim<T> {
 #[inline(always)]
 pub fn claim<T: Slot>(calls: &Array<T>, thread: u64) -> Claim<T> {
     for probe in 0..PROBES {
-        let Some(slot) = calls.get_ptr_mut(home(thread) + probe) else { break };
+        let place = home(thread) + probe;
+        let Some(slot) = calls.get_ptr_mut(place) else { break };
         // SAFETY: the owner is a valid aligned word of the slot. The instruction set has a
         // compare-and-swap since v3; only the core library's atomic types do not know.
         let (owner, claimed) = unsafe {
@@ -78,10 +79,10 @@ pub fn claim<T: Slot>(calls: &Array<T>, thread: u64) -> Claim<T> {
             )
         };
         if claimed {
-            return Claim::Fresh(slot);
+            return Claim::Fresh(place, slot);
         }
         if owner == thread {
-            return Claim::Stale(slot);
+            return Claim::Stale(place, slot);
         }
     }
     Claim::Full

@@ -32,8 +32,8 @@ pub fn begin<K: Kernel, T: Open>(flow: usize, calls: &Array<T>, open: impl FnOnc
         return;
     };
     let slot = match open::claim(calls, thread) {
-        Claim::Fresh(slot) => slot,
-        Claim::Stale(slot) => {
+        Claim::Fresh(_, slot) => slot,
+        Claim::Stale(_, slot) => {
             flow.superseded += 1;
             slot
         }

@@ -31,7 +31,7 @@ pub fn enter() {
     let thread = bpf_get_current_pid_tgid();
     match open::claim(&WAITS, thread) {
         // SAFETY: the slot is this thread's own until it is released.
-        Claim::Fresh(slot) | Claim::Stale(slot) => unsafe {
+        Claim::Fresh(_, slot) | Claim::Stale(_, slot) => unsafe {
             *slot = Wait {
                 owner: thread,
                 lock: 0,

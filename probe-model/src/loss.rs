@@ -17,6 +17,10 @@
 //! each. With no call in flight that is exact; with some, the fewest calls are taken that explain the
 //! counters.
 //!
+//! A kprobe session's program shows no return of a call whose entry it was not shown, so one miss hides one call,
+//! whichever end it hit: `call-missed` is their number. As many as open calls wait for were at returns, the
+//! others at entries; with calls in flight the fewest calls are taken.
+//!
 //! Where that program has guards, a call is lost only if all missed the same end of it. The misses of
 //! the program are then no losses, and those of the guards bound the losses from above.
 
@@ -66,6 +70,10 @@ pub struct Flow {
     /// Recursion misses of the program of a session, at entries and returns.
     #[serde(default)]
     pub session_missed: u64,
+    /// Calls of a kprobe session that the kernel did not show to its program, at entries (and then not at the
+    /// return either) or at returns: the link's own miss counter and the program's recursion misses.
+    #[serde(default)]
+    pub call_missed: u64,
     /// Recursion misses of the guards beside it, where there are any, of the one that has fewest: only a
     /// call that all missed is lost.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -87,6 +95,8 @@ pub enum Cause {
     ReturnRecursion,
     /// The program of a session was in the middle of another call at the entry and at the return.
     BothMissed,
+    /// The kernel did not run the program of a kprobe session, at the entry or at the return.
+    CallMissed,
     /// No room in the table of open calls.
     OpenTableFull,
     /// The arguments of the call could not be read.
@@ -101,11 +111,12 @@ pub enum Cause {
 
 impl Cause {
     /// Every cause.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::EntryMissed,
         Self::ReturnMissed,
         Self::ReturnRecursion,
         Self::BothMissed,
+        Self::CallMissed,
         Self::OpenTableFull,
         Self::ArgumentsUnread,
         Self::ClockBackwards,
@@ -119,6 +130,7 @@ impl Cause {
             Self::ReturnMissed => "return-missed",
             Self::ReturnRecursion => "return-recursion",
             Self::BothMissed => "both-missed",
+            Self::CallMissed => "call-missed",
             Self::OpenTableFull => "open-table-full",
             Self::ArgumentsUnread => "arguments-unread",
             Self::ClockBackwards => "clock-backwards",
@@ -134,6 +146,7 @@ impl Cause {
             Self::ReturnMissed => "return not shown by the kernel (kretprobe pool empty)",
             Self::ReturnRecursion => "return met the probe preempted in another call",
             Self::BothMissed => "entry and return met the probe preempted",
+            Self::CallMissed => "call not shown to the session by the kernel",
             Self::OpenTableFull => "no room in the table of open calls",
             Self::ArgumentsUnread => "arguments could not be read",
             Self::ClockBackwards => "clock stepped back during the call",
@@ -170,6 +183,8 @@ struct Missed {
     both: u64,
     /// A call of a session whose entry was missed and which is still inside.
     hidden: u64,
+    /// Calls of a kprobe session of which nothing was seen.
+    whole: u64,
     unexplained: i128,
 }
 
@@ -196,69 +211,69 @@ impl Flow {
 
     /// The balance of these fates.
     pub fn balance(&self) -> Balance {
-        let Missed { pool, recursion, both, hidden, unexplained } = self.missed();
+        let Missed { pool, recursion, both, hidden, whole, unexplained } = self.missed();
         let lost = [
             (Cause::EntryMissed, self.entry_missed + self.unseen),
             (Cause::ReturnMissed, pool),
             (Cause::ReturnRecursion, recursion),
             (Cause::BothMissed, both),
+            (Cause::CallMissed, self.call_missed),
             (Cause::OpenTableFull, self.unstored),
             (Cause::ArgumentsUnread, self.unreadable),
             (Cause::ClockBackwards, self.backwards),
             (Cause::OutputsUnread, self.unread),
             (Cause::GuardRingFull, self.guard_dropped),
         ];
-        let waiting = self.due() - i128::from(pool) - i128::from(recursion);
+        let at_returns = pool + recursion + (self.call_missed - whole);
         Balance {
-            calls: (self.entered + self.entry_missed + self.unseen + both + hidden)
+            calls: (self.entered + self.entry_missed + self.unseen + both + hidden + whole)
                 .saturating_sub(self.canary + self.canary_missed),
             measured: self
                 .exited
                 .saturating_sub(self.backwards + self.unread + self.canary + self.guard_dropped),
             lost: without(self.canary_missed, lost),
-            in_flight: u64::try_from(waiting).unwrap_or(0) + hidden,
+            in_flight: self.due().saturating_sub(at_returns) + hidden,
             unmatched: self.unmatched,
             unexplained,
         }
     }
 
     /// Calls that entered and whose return was not seen.
-    fn due(&self) -> i128 {
-        i128::from(self.superseded) + self.open()
+    pub fn due(&self) -> u64 {
+        u64::try_from(i128::from(self.superseded) + self.open()).unwrap_or(0)
     }
 
     /// Whose the misses at returns were.
     fn missed(&self) -> Missed {
+        let none = Missed { pool: 0, recursion: 0, both: 0, hidden: 0, whole: 0, unexplained: 0 };
         if let Some(misses) = self.guard_missed {
             // What guards missed and another saw is no loss; a call that has not come back and that
             // all may have missed is one.
             let at_returns = misses.saturating_sub(self.unseen);
-            let due = u64::try_from(self.due()).unwrap_or(0);
             let unexplained = (i128::from(misses) - i128::from(self.unseen)).min(0);
-            let recursion = at_returns.min(due);
-            return Missed { pool: 0, recursion, both: 0, hidden: 0, unexplained };
+            return Missed { recursion: at_returns.min(self.due()), unexplained, ..none };
         }
+        let whole = self.call_missed.saturating_sub(self.due());
         let of_session = i128::from(self.session_missed) - i128::from(self.unseen);
         let at_returns = u64::try_from(of_session).unwrap_or(0) + self.return_recursion;
-        let excess = i128::from(self.return_missed) + i128::from(at_returns) - self.due().max(0);
-        let excess = u64::try_from(excess).unwrap_or(0);
+        let excess = (self.return_missed + at_returns).saturating_sub(self.due());
         let unexplained = of_session.min(0);
         if self.session_missed > 0 {
-            let (both, hidden) = (excess / 2, excess % 2);
-            return Missed {
-                pool: 0,
-                recursion: at_returns.saturating_sub(excess),
-                both,
-                hidden,
-                unexplained,
-            };
+            let recursion = at_returns.saturating_sub(excess);
+            return Missed { recursion, both: excess / 2, hidden: excess % 2, unexplained, ..none };
         }
-        // Those beyond are of calls that are counted as missed at their entry.
+        // Those beyond are of calls that are counted as missed at their entry, or of calls that began before
+        // the recording, where such calls came back.
         let of_missed = excess.min(self.entry_missed);
-        let unexplained = unexplained - i128::from(excess - of_missed);
-        let recursion = at_returns.saturating_sub(of_missed);
-        let pool = self.return_missed.saturating_sub(of_missed.saturating_sub(at_returns));
-        Missed { pool, recursion, both: 0, hidden: 0, unexplained }
+        let beyond = if self.older() > 0 { 0 } else { excess - of_missed };
+        let recursion = at_returns.saturating_sub(excess - beyond);
+        let pool = self.return_missed.saturating_sub((excess - beyond).saturating_sub(at_returns));
+        Missed { pool, recursion, whole, unexplained: unexplained - i128::from(beyond), ..none }
+    }
+
+    /// Returns of calls that began before the recording: no entry of theirs is counted as lost.
+    fn older(&self) -> u64 {
+        self.unmatched.saturating_sub(self.unstored + self.unreadable + self.entry_missed + self.unseen)
     }
 
     fn zip(&self, other: &Self, combine: fn(u64, u64) -> u64) -> Self {
@@ -278,6 +293,7 @@ impl Flow {
             return_missed: combine(self.return_missed, other.return_missed),
             return_recursion: combine(self.return_recursion, other.return_recursion),
             session_missed: combine(self.session_missed, other.session_missed),
+            call_missed: combine(self.call_missed, other.call_missed),
             guard_missed: match (self.guard_missed, other.guard_missed) {
                 (Some(ours), Some(theirs)) => Some(combine(ours, theirs)),
                 (ours, theirs) => ours.or(theirs),
@@ -290,8 +306,13 @@ impl Flow {
 /// Losses that happened, less those of `canaries` missed ones: of which cause these were is not known where
 /// several are, their sum is.
 fn without<const N: usize>(mut canaries: u64, mut lost: [(Cause, u64); N]) -> Vec<(Cause, u64)> {
-    const HIT: [Cause; 4] =
-        [Cause::ReturnMissed, Cause::ReturnRecursion, Cause::EntryMissed, Cause::BothMissed];
+    const HIT: [Cause; 5] = [
+        Cause::ReturnMissed,
+        Cause::ReturnRecursion,
+        Cause::EntryMissed,
+        Cause::BothMissed,
+        Cause::CallMissed,
+    ];
     for cause in HIT {
         for (_, count) in lost.iter_mut().filter(|(known, _)| *known == cause) {
             let canary = canaries.min(*count);
@@ -433,6 +454,41 @@ mod tests {
         assert_eq!((balance.calls, balance.measured, balance.in_flight), (640, 638, 0));
         assert_eq!(balance.lost, [(Cause::EntryMissed, 1), (Cause::ReturnRecursion, 1)]);
         assert_eq!(balance.unexplained, 0);
+    }
+
+    #[test]
+    fn one_miss_of_a_kprobe_session_hides_one_call() {
+        // 640 calls: 3 missed at the entry, 2 at the return.
+        let flow = Flow { entered: 637, exited: 635, call_missed: 5, ..Flow::default() };
+        let balance = flow.balance();
+        assert_eq!((balance.calls, balance.measured, balance.in_flight), (640, 635, 0));
+        assert_eq!(balance.lost, [(Cause::CallMissed, 5)]);
+        assert_eq!(balance.unexplained, 0);
+        // 6 more are inside: the fewest calls that explain the misses.
+        let balance = Flow { entered: 643, ..flow }.balance();
+        assert_eq!((balance.calls, balance.in_flight, balance.lost_calls()), (643, 3, 5));
+        // A superseded call is one that waits.
+        let flow = Flow { entered: 640, exited: 639, superseded: 1, call_missed: 1, ..Flow::default() };
+        let balance = flow.balance();
+        assert_eq!(
+            (balance.calls, balance.measured, balance.in_flight, balance.unexplained),
+            (640, 639, 0, 0)
+        );
+        let flow = Flow { call_missed: 2, canary_missed: 2, ..Flow::default() };
+        assert!(flow.balance().is_complete());
+    }
+
+    #[test]
+    fn returns_missed_of_calls_that_were_not_counted_are_nobodys_loss() {
+        // 7 calls were inside when the recording began: 5 came back unmatched, 2 returns were missed.
+        let flow = Flow { entered: 10, exited: 9, unmatched: 5, return_recursion: 3, ..Flow::default() };
+        let balance = flow.balance();
+        assert_eq!(balance.lost, [(Cause::ReturnRecursion, 1)]);
+        assert_eq!((balance.calls, balance.in_flight, balance.unexplained), (10, 0, 0));
+        // No older call came back: what the kernel counts too much is not explained away.
+        assert_eq!(Flow { unmatched: 0, ..flow }.balance().unexplained, -2);
+        // Nor where all that came back are of calls that found no room.
+        assert_eq!(Flow { entered: 15, unstored: 5, ..flow }.balance().unexplained, -2);
     }
 
     #[test]

@@ -131,7 +131,8 @@ pub struct RecordArgs {
 #[derive(Debug, Clone, Args)]
 #[allow(clippy::struct_excessive_bools, reason = "flags of a command line, each a choice of its own")]
 pub struct SourceArgs {
-    /// How to attach; `auto` takes the first that works of fsession, fentry and kprobe
+    /// How to attach; `auto` takes the first that works of fsession, fentry,
+    /// kprobe-session and kprobe
     #[arg(long, value_enum, value_name = "NAME", default_value = "auto", env = "IOVASCOPE_BACKEND")]
     pub backend: BackendChoice,
     /// Record one in N calls by itself too, by site and CPU
@@ -175,6 +176,9 @@ pub enum BackendChoice {
     Fsession,
     /// A trampoline program each for entry and return (BTF)
     Fentry,
+    /// One program per function over the function graph tracer: costs more, and sees every call where
+    /// threads are in each other's way (Linux 6.17, BTF)
+    KprobeSession,
     /// kprobe and kretprobe: everywhere, but loses returns when many calls wait at once
     Kprobe,
 }

@@ -25,7 +25,9 @@ const MOST_HELPERS: i32 = 0x1000;
 /// Opcode of a 64-bit immediate load.
 const LOAD: u8 = 0x18;
 /// Sections of programs.
-const SECTIONS: [&str; 5] = ["kprobe", "kretprobe", "fentry", "fexit", "raw_tp"];
+const SECTIONS: [&str; 6] = ["kprobe", "kretprobe", "fentry", "fexit", SESSION, "raw_tp"];
+/// The one of kprobe sessions.
+const SESSION: &str = "kprobe/session";
 
 fn file() -> object::File<'static> {
     let bytes = kernel::object();
@@ -57,6 +59,7 @@ fn programs_are_those_of_the_site_table() {
             })
             .collect(),
         SITES.map(|site| site.fentry.exit).to_vec(),
+        SITES.iter().flat_map(|site| [site.kprobe_session, site.kprobe_session_extra]).collect(),
         LOCK_PROGRAMS.map(|(program, _)| program).to_vec(),
     ];
     for (section, mut names) in SECTIONS.into_iter().zip(expected) {
@@ -152,7 +155,7 @@ fn no_program_reads_user_memory() {
 }
 
 #[test]
-fn kernel_functions_are_called_by_trampolines_only_and_are_in_the_table() {
+fn kernel_functions_are_called_by_what_we_load_ourselves_and_are_in_the_table() {
     let kfuncs = |calls: Vec<i32>| calls.into_iter().filter(|number| *number > MOST_HELPERS);
     for section in ["kprobe", "kretprobe", "raw_tp"] {
         assert_eq!(kfuncs(calls_in(section)).next(), None, "{section}");
@@ -164,19 +167,24 @@ fn kernel_functions_are_called_by_trampolines_only_and_are_in_the_table() {
     let untyped = shared_functions().into_iter().filter(|(name, _)| name.contains("7Untyped")).count();
     assert!(typed > 1 && typed == untyped, "{typed} and {untyped}");
     let table = KFUNCS.map(|kfunc| kfunc.number);
-    assert!(kfuncs(calls_in("fentry")).all(|number| table.contains(&number)));
     assert!(kfuncs(calls_in("fexit")).all(|number| number == RDONLY_CAST.number));
-    assert!(table.iter().all(|number| kfuncs(calls_in("fentry")).any(|called| called == *number)));
+    for section in ["fentry", SESSION] {
+        assert!(kfuncs(calls_in(section)).all(|number| table.contains(&number)), "{section}");
+        assert!(
+            table.iter().all(|number| kfuncs(calls_in(section)).any(|called| called == *number)),
+            "{section}"
+        );
+    }
 }
 
 #[test]
-fn placeholders_are_those_of_the_table_and_the_blocks_address_is_for_trampolines() {
+fn placeholders_are_those_of_the_table_and_the_blocks_address_is_for_what_we_load_ourselves() {
     let all: Vec<u64> =
         SECTIONS.into_iter().chain([".text"]).flat_map(|section| immediates(&code(section))).collect();
     for constant in Constant::ALL {
         assert!(all.contains(&constant.placeholder()), "{constant:?} is asked for by no program");
     }
-    for section in ["fentry", "fexit"] {
+    for section in ["fentry", "fexit", SESSION] {
         assert!(immediates(&code(section)).contains(&BLOCKS_PLACEHOLDER), "{section}");
     }
     for section in ["kprobe", "kretprobe", "raw_tp"] {

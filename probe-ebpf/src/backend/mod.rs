@@ -5,3 +5,4 @@ mod fentry;
 mod fsession;
 mod guard;
 mod kprobe;
+mod kprobe_session;

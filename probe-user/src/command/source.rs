@@ -91,6 +91,7 @@ fn named(choice: BackendChoice) -> Option<Backend> {
         BackendChoice::Auto => None,
         BackendChoice::Fsession => Some(Backend::Fsession),
         BackendChoice::Fentry => Some(Backend::Fentry),
+        BackendChoice::KprobeSession => Some(Backend::KprobeSession),
         BackendChoice::Kprobe => Some(Backend::Kprobe),
     }
 }

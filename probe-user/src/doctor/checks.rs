@@ -63,6 +63,7 @@ pub fn all(machine: &Machine) -> Vec<Check> {
     checks.extend([
         btf(machine),
         fsession(machine),
+        kprobe_session(machine),
         kprobe_pmu(machine),
         kprobes(machine),
         paranoid(machine),
@@ -217,6 +218,15 @@ fn fsession(machine: &Machine) -> Check {
         (lacking(machine, Backend::Fsession), "not in this kernel's BTF")
     };
     check("fsession", Need::Record, state, finding)
+}
+
+fn kprobe_session(machine: &Machine) -> Check {
+    let (state, finding) = if machine.btf.kprobe_session {
+        (State::Ok, "the kernel has it")
+    } else {
+        (lacking(machine, Backend::KprobeSession), "not in this kernel's BTF")
+    };
+    check("kprobe session", Need::Record, state, finding)
 }
 
 fn kprobe_pmu(machine: &Machine) -> Check {

@@ -53,6 +53,8 @@ pub struct BtfFacts {
     pub functions: Option<bool>,
     /// The kernel names `BPF_TRACE_FSESSION` (Linux 7.0).
     pub fsession: bool,
+    /// The kernel names `BPF_TRACE_KPROBE_SESSION` (Linux 6.10).
+    pub kprobe_session: bool,
 }
 
 /// This machine, as far as iovascope cares.
@@ -168,7 +170,8 @@ fn btf_facts(host: &Host, presence: Presence) -> BtfFacts {
         vmlinux: kernel_bytes.is_some(),
         iommufd: module_bytes.is_some(),
         functions: found.map(|found| found.len() == wanted.len()),
-        fsession: kernel.is_some_and(|kernel| kernel.has_string("BPF_TRACE_FSESSION")),
+        fsession: kernel.as_ref().is_some_and(|kernel| kernel.has_string("BPF_TRACE_FSESSION")),
+        kprobe_session: kernel.is_some_and(|kernel| kernel.has_string("BPF_TRACE_KPROBE_SESSION")),
     }
 }
 

@@ -21,9 +21,6 @@ struct Tree(tempfile::TempDir);
 impl Tree {
     fn good() -> Self {
         let tree = Self(tempfile::tempdir().expect("a folder"));
-        let kernel_btf = blob(&["main", "BPF_TRACE_FSESSION"], 0);
-        // A module's strings count on from the kernel's: one NUL, then the names with theirs.
-        let base = 1 + "main\0BPF_TRACE_FSESSION\0".len();
         tree.file("proc/sys/kernel/osrelease", "7.3.4-test\n")
             .file(KALLSYMS, BOTH)
             .file(STATUS, ALL_CAPABILITIES)
@@ -31,12 +28,19 @@ impl Tree {
             .file("sys/kernel/security/lockdown", "[none] integrity confidentiality\n")
             .file("sys/kernel/debug/kprobes/enabled", "1\n")
             .file("sys/bus/event_source/devices/kprobe/type", "8\n")
-            .file("sys/kernel/btf/vmlinux", kernel_btf)
-            .file("sys/kernel/btf/iommufd", blob(&["iommufd_fops_ioctl", "iopt_get_phys"], base))
             .file("sys/module/iommufd/refcnt", "0\n")
             .file("dev/iommu", "")
             .file("sys/module/vfio/parameters/enable_unsafe_noiommu_mode", "Y\n")
             .file("dev/vfio/devices/noiommu-vfio0", "")
+            .btf(&["main", "BPF_TRACE_FSESSION", "BPF_TRACE_KPROBE_SESSION"])
+    }
+
+    /// A kernel and a module with types; the kernel's have these names.
+    fn btf(self, names: &[&str]) -> Self {
+        // A module's strings count on from the kernel's: one NUL, then the names with theirs.
+        let base = 1 + names.iter().map(|name| name.len() + 1).sum::<usize>();
+        self.file("sys/kernel/btf/vmlinux", blob(names, 0))
+            .file("sys/kernel/btf/iommufd", blob(&["iommufd_fops_ioctl", "iopt_get_phys"], base))
     }
 
     fn file(self, path: &str, content: impl AsRef<[u8]>) -> Self {
@@ -94,7 +98,7 @@ fn the_text_ends_with_both_verdicts() {
         .write_text(&mut text)
         .expect("writes");
     let text = String::from_utf8(text).expect("text");
-    assert!(text.contains("\nrecord: yes, by fsession, fentry, kprobe\n"), "{text}");
+    assert!(text.contains("\nrecord: yes, by fsession, fentry, kprobe-session, kprobe\n"), "{text}");
     assert!(text.contains("\nload:   no, no no-IOMMU device is in /dev/vfio/devices\n"), "{text}");
     assert!(text.contains("            what to do: bind a device"), "{text}");
 }
@@ -136,7 +140,7 @@ fn a_compilers_copy_is_not_the_function() {
 
 #[test]
 fn debians_paranoia_matters_without_sys_admin_only() {
-    let paranoid = || Tree::good().file("proc/sys/kernel/perf_event_paranoid", "3\n");
+    let paranoid = || Tree::good().btf(&["main"]).file("proc/sys/kernel/perf_event_paranoid", "3\n");
     assert!(paranoid().diagnose(Some(Abi::Merged)).ways.contains(&Backend::Kprobe));
     let diagnosis = paranoid().file(STATUS, TWO_CAPABILITIES).diagnose(Some(Abi::NotPermitted));
     assert_why(&diagnosis, "perf_event_paranoid is 3");
@@ -149,10 +153,16 @@ fn debians_paranoia_matters_without_sys_admin_only() {
 fn two_capabilities_are_enough_where_perf_is_as_upstream() {
     let diagnosis = Tree::good().file(STATUS, TWO_CAPABILITIES).diagnose(Some(Abi::NotPermitted));
     assert!(diagnosis.record.able);
-    assert_eq!(diagnosis.ways, [Backend::Kprobe]);
+    assert_eq!(diagnosis.ways, [Backend::KprobeSession, Backend::Kprobe]);
     assert_eq!(state(&diagnosis, "CAP_SYS_ADMIN"), State::NotNeeded);
     assert_eq!(state(&diagnosis, "CAP_SYS_RAWIO"), State::Missing);
     assert!(!diagnosis.load.able);
+}
+
+#[test]
+fn a_kprobe_session_needs_neither_perf_nor_the_modules_btf_object() {
+    let tree = Tree::good().file("proc/sys/kernel/perf_event_paranoid", "3\n").file(STATUS, TWO_CAPABILITIES);
+    assert_eq!(tree.diagnose(Some(Abi::NotPermitted)).ways, [Backend::KprobeSession]);
 }
 
 #[test]
@@ -171,10 +181,10 @@ fn lockdown_to_confidentiality_forbids_recording() {
 }
 
 #[test]
-fn kprobes_that_are_off_close_one_way_of_three() {
+fn kprobes_that_are_off_close_one_way_of_four() {
     let off = || Tree::good().file("sys/kernel/debug/kprobes/enabled", "0\n");
     let diagnosis = off().diagnose(Some(Abi::Merged));
-    assert_eq!(diagnosis.ways, [Backend::Fsession, Backend::Fentry]);
+    assert_eq!(diagnosis.ways, [Backend::Fsession, Backend::Fentry, Backend::KprobeSession]);
     assert_eq!(state(&diagnosis, "kprobes"), State::NotNeeded);
     let diagnosis = off().without("sys/kernel/btf").diagnose(Some(Abi::Merged));
     assert_why(&diagnosis, "kprobes are switched off");
@@ -183,10 +193,10 @@ fn kprobes_that_are_off_close_one_way_of_three() {
 }
 
 #[test]
-fn a_blacklisted_or_doubled_function_closes_kprobe() {
+fn a_blacklisted_function_closes_kprobe_and_a_doubled_one_the_session_too() {
     let blacklist = "0xffffffff81000000-0xffffffff81000100\tiopt_get_phys\n";
     let tree = Tree::good().file("sys/kernel/debug/kprobes/blacklist", blacklist);
-    assert!(!tree.diagnose(None).ways.contains(&Backend::Kprobe));
+    assert_eq!(tree.diagnose(None).ways, Backend::ALL[..3]);
     let doubled = Tree::good().file(KALLSYMS, format!("{BOTH}{BOTH}"));
     assert_eq!(doubled.diagnose(None).ways, [Backend::Fsession, Backend::Fentry]);
 }
@@ -199,12 +209,11 @@ fn a_module_without_btf_leaves_kprobe() {
 }
 
 #[test]
-fn an_older_kernel_with_btf_has_no_fsession() {
-    let base = 1 + "main\0".len();
-    let tree = Tree::good()
-        .file("sys/kernel/btf/vmlinux", blob(&["main"], 0))
-        .file("sys/kernel/btf/iommufd", blob(&["iommufd_fops_ioctl", "iopt_get_phys"], base));
-    assert_eq!(tree.diagnose(Some(Abi::Merged)).ways, [Backend::Fentry, Backend::Kprobe]);
+fn an_older_kernel_with_btf_has_no_sessions() {
+    let ways = |names: &[&str]| Tree::good().btf(names).diagnose(Some(Abi::Merged)).ways;
+    assert_eq!(ways(&["main"]), [Backend::Fentry, Backend::Kprobe]);
+    let newer = ["main", "BPF_TRACE_KPROBE_SESSION"];
+    assert_eq!(ways(&newer), [Backend::Fentry, Backend::KprobeSession, Backend::Kprobe]);
 }
 
 #[test]

@@ -37,11 +37,12 @@ pub fn backend(machine: &Machine, backend: Backend) -> Verdict {
             if machine.btf.vmlinux && !machine.btf.fsession {
                 obstacles.push(obstacle(
                     "this kernel has no fsession programs",
-                    "Linux 7.0 or newer; fentry and kprobe do the same at a higher cost",
+                    "Linux 7.0 or newer; the other backends do the same at a higher cost",
                 ));
             }
             obstacles
         }
+        Backend::KprobeSession => kprobe_session_obstacles(machine),
     })
 }
 
@@ -226,30 +227,52 @@ fn kprobe_obstacles(machine: &Machine) -> Vec<Obstacle> {
             "give the process CAP_SYS_ADMIN, or `sysctl kernel.perf_event_paranoid=2`",
         ));
     }
+    obstacles.extend(ambiguous(machine));
+    obstacles
+}
+
+/// Its kernel functions and offsets need types; it is attached by name, without perf.
+fn kprobe_session_obstacles(machine: &Machine) -> Vec<Obstacle> {
+    let mut obstacles = without_types(machine);
+    if machine.btf.vmlinux && !machine.btf.kprobe_session {
+        obstacles
+            .push(obstacle("this kernel has no kprobe sessions", "Linux 6.17 or newer with CONFIG_FPROBE"));
+    }
+    obstacles.extend(ambiguous(machine));
+    obstacles
+}
+
+fn ambiguous(machine: &Machine) -> Option<Obstacle> {
     let duplicate = machine
         .symbols
         .iter()
         .flat_map(|symbols| [(DISPATCH, &symbols.dispatch), (GET_PHYS, &symbols.get_phys)])
         .find(|(_, symbol)| symbol.count > 1);
-    if let Some((name, symbol)) = duplicate {
-        obstacles.push(obstacle(
+    duplicate.map(|(name, symbol)| {
+        obstacle(
             &format!("{name} is there {} times, and a kprobe by name must be unambiguous", symbol.count),
             "fentry or fsession, which name the module",
-        ));
+        )
+    })
+}
+
+/// What the programs that our own loader loads need to know of the kernel.
+fn without_types(machine: &Machine) -> Vec<Obstacle> {
+    if !machine.btf.vmlinux {
+        vec![obstacle("the kernel has no BTF", "a kernel with CONFIG_DEBUG_INFO_BTF")]
+    } else if machine.presence == Presence::Module && !machine.btf.iommufd {
+        vec![obstacle(
+            "the iommufd module has no BTF",
+            "a kernel with CONFIG_DEBUG_INFO_BTF_MODULES, and an iommufd built for it",
+        )]
+    } else {
+        Vec::new()
     }
-    obstacles
 }
 
 fn trampoline_obstacles(machine: &Machine) -> Vec<Obstacle> {
-    let mut obstacles = Vec::new();
-    if !machine.btf.vmlinux {
-        obstacles.push(obstacle("the kernel has no BTF", "a kernel with CONFIG_DEBUG_INFO_BTF"));
-    } else if machine.presence == Presence::Module && !machine.btf.iommufd {
-        obstacles.push(obstacle(
-            "the iommufd module has no BTF",
-            "a kernel with CONFIG_DEBUG_INFO_BTF_MODULES, and an iommufd built for it",
-        ));
-    } else if machine.btf.functions == Some(false) {
+    let mut obstacles = without_types(machine);
+    if obstacles.is_empty() && machine.btf.functions == Some(false) {
         obstacles.push(obstacle("BTF does not describe the probed functions", "kprobe, which needs no BTF"));
     }
     // BPF_BTF_GET_FD_BY_ID, the only way to name a module's BTF, asks for it (syscall.c, Linux 7.3).

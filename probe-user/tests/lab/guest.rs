@@ -24,6 +24,10 @@ macro_rules! by_every_backend {
                 super::$name("fentry");
             }
             #[test]
+            fn kprobe_session() {
+                super::$name("kprobe-session");
+            }
+            #[test]
             fn kprobe() {
                 super::$name("kprobe");
             }

@@ -70,22 +70,24 @@ impl Shown {
         let backend = report["header"]["backend"].as_str().unwrap();
         for site in &SITES {
             let flow = &report["balance"][site.name]["flow"];
-            let ours = ["entry_missed", "return_missed", "return_recursion", "session_missed"]
+            let ours = ["entry_missed", "return_missed", "return_recursion", "session_missed", "call_missed"]
                 .map(|key| flow[key].as_u64().unwrap());
             assert_eq!(ours, self.misses(site, backend), "{backend}, {}: {flow}", site.name);
         }
     }
 
-    /// Missed at entries, at returns for want of room, at returns by recursion, and by a session.
-    fn misses(&self, site: &Site, backend: &str) -> [u64; 4] {
+    /// Missed at entries, at returns for want of room, at returns by recursion, by a session, by a kprobe
+    /// session.
+    fn misses(&self, site: &Site, backend: &str) -> [u64; 5] {
         match backend {
-            "fsession" => [0, 0, 0, self.recursion(site.fsession)],
-            "fentry" => [self.recursion(site.fentry.entry), 0, self.recursion(site.fentry.exit), 0],
+            "fsession" => [0, 0, 0, self.recursion(site.fsession), 0],
+            "kprobe-session" => [0, 0, 0, 0, self.missed_whole(site) + self.recursion(site.kprobe_session)],
+            "fentry" => [self.recursion(site.fentry.entry), 0, self.recursion(site.fentry.exit), 0, 0],
             _ => {
                 // A kretprobe's counter holds the kprobe's at the same place (kernel/kprobes.c, Linux 7.3).
                 let (entry, exit) = (self.missed(site, false), self.missed(site, true));
                 let recursion = [site.kprobe.entry, site.kprobe.exit].map(|name| self.recursion(name));
-                [entry + recursion[0], exit - entry, recursion[1], 0]
+                [entry + recursion[0], exit - entry, recursion[1], 0, 0]
             }
         }
     }
@@ -94,6 +96,15 @@ impl Shown {
     fn recursion(&self, program: &str) -> u64 {
         let found = self.programs.iter().find(|shown| shown["name"] == program);
         found.unwrap_or_else(|| panic!("no program {program}"))["recursion_misses"].as_u64().unwrap_or(0)
+    }
+
+    fn missed_whole(&self, site: &Site) -> u64 {
+        let is_it = |link: &&Value| {
+            let functions = link["funcs"].as_array().map_or(&[][..], Vec::as_slice);
+            functions.iter().any(|function| function["func"] == site.symbol)
+        };
+        let found = self.links.iter().find(is_it);
+        found.unwrap_or_else(|| panic!("no session on {}", site.symbol))["missed"].as_u64().unwrap_or(0)
     }
 
     fn missed(&self, site: &Site, at_return: bool) -> u64 {

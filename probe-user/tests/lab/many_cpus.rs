@@ -17,6 +17,11 @@ fn the_maps_of_sessions_take_at_most_64_mib() {
 }
 
 #[test]
+fn the_maps_of_kprobe_sessions_take_at_most_64_mib() {
+    the_maps_take_at_most_64_mib("kprobe-session");
+}
+
+#[test]
 fn the_maps_of_kprobes_take_at_most_64_mib() {
     the_maps_take_at_most_64_mib("kprobe");
 }

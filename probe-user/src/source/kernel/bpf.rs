@@ -1,5 +1,5 @@
 //! The `bpf(2)` commands that aya 0.14 has no way to: loading tracing programs for functions of a
-//! module, linking them with any attach type, and finding a module's BTF object.
+//! module and kprobe sessions, linking them with any attach type, and finding a module's BTF object.
 //!
 //! Shapes are the kernel's `union bpf_attr` (include/uapi/linux/bpf.h, Linux 7.3), cut after the last
 //! member that is used: the kernel takes the rest as zero.
@@ -11,11 +11,12 @@ use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
 use aya_obj::generated::{bpf_cmd, bpf_insn, bpf_prog_type};
 use zerocopy::{FromBytes, FromZeros as _, Immutable, IntoBytes};
 
-/// `enum bpf_attach_type`. aya-obj 0.3 does not know the last one yet.
+/// `enum bpf_attach_type`. aya-obj 0.3 does not know the last two yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum AttachType {
     Fentry = 24,
     Fexit = 25,
+    KprobeSession = 56,
     Fsession = 58,
 }
 
@@ -24,14 +25,22 @@ impl AttachType {
         match self {
             Self::Fentry => "fentry",
             Self::Fexit => "fexit",
+            Self::KprobeSession => "kprobe.session",
             Self::Fsession => "fsession",
+        }
+    }
+
+    fn program_type(self) -> bpf_prog_type {
+        match self {
+            Self::KprobeSession => bpf_prog_type::BPF_PROG_TYPE_KPROBE,
+            Self::Fentry | Self::Fexit | Self::Fsession => bpf_prog_type::BPF_PROG_TYPE_TRACING,
         }
     }
 }
 
-/// Where a tracing program goes: a function by its BTF id.
+/// Where a program of a trampoline goes: a function by its BTF id.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Target<'a> {
+pub(super) struct Place<'a> {
     /// The module's BTF object; `None` for a function of the kernel itself.
     pub(super) module: Option<BorrowedFd<'a>>,
     pub(super) function: u32,
@@ -71,6 +80,22 @@ struct LinkCreate {
     target_fd: u32,
     attach_type: u32,
     flags: u32,
+}
+
+/// The same with `link_create.kprobe_multi`.
+#[derive(FromBytes, IntoBytes, Immutable)]
+#[repr(C)]
+struct MultiLinkCreate {
+    prog_fd: u32,
+    target_fd: u32,
+    attach_type: u32,
+    flags: u32,
+    multi_flags: u32,
+    count: u32,
+    /// Pointers to names.
+    symbols: u64,
+    addresses: u64,
+    cookies: u64,
 }
 
 /// `BPF_BTF_GET_NEXT_ID` and `BPF_BTF_GET_FD_BY_ID`.
@@ -116,16 +141,16 @@ const LOG_SIZE: usize = 64 << 10;
 /// Lines of it that are shown: the verdict, and what led to it.
 const LOG_LINES: usize = 12;
 
-/// Load a tracing program.
+/// Load a program; one of a trampoline is loaded for a `place`.
 pub(super) fn load(
     name: &str,
     license: &CStr,
     instructions: &[bpf_insn],
     attach: AttachType,
-    target: Target<'_>,
+    place: Option<Place<'_>>,
 ) -> Result<OwnedFd, Refused> {
     let mut attr = ProgLoad::new_zeroed();
-    attr.prog_type = bpf_prog_type::BPF_PROG_TYPE_TRACING as u32;
+    attr.prog_type = attach.program_type() as u32;
     attr.insn_cnt = u32::try_from(instructions.len()).unwrap_or(u32::MAX);
     attr.insns = address(instructions);
     attr.license = license.as_ptr() as u64;
@@ -133,8 +158,10 @@ pub(super) fn load(
         *to = from;
     }
     attr.expected_attach_type = attach as u32;
-    attr.attach_btf_id = target.function;
-    attr.attach_btf_obj_fd = target.module.map_or(0, fd);
+    if let Some(place) = place {
+        attr.attach_btf_id = place.function;
+        attr.attach_btf_obj_fd = place.module.map_or(0, fd);
+    }
     let refused = match command_fd(bpf_cmd::BPF_PROG_LOAD, &mut attr) {
         Ok(program) => return Ok(program),
         Err(error) => error,
@@ -160,6 +187,18 @@ fn last_lines(log: &[u8]) -> String {
 /// Attach a loaded tracing program to the function it was loaded for, until the link is closed.
 pub(super) fn link(program: BorrowedFd<'_>, attach: AttachType) -> io::Result<OwnedFd> {
     let mut attr = LinkCreate { prog_fd: fd(program), target_fd: 0, attach_type: attach as u32, flags: 0 };
+    command_fd(bpf_cmd::BPF_LINK_CREATE, &mut attr)
+}
+
+/// Attach a loaded kprobe session to the function of this name, in the kernel or a module, until the link is
+/// closed.
+pub(super) fn link_session(program: BorrowedFd<'_>, symbol: &CStr) -> io::Result<OwnedFd> {
+    let mut attr = MultiLinkCreate::new_zeroed();
+    let symbols = [symbol.as_ptr()];
+    attr.prog_fd = fd(program);
+    attr.attach_type = AttachType::KprobeSession as u32;
+    attr.count = 1;
+    attr.symbols = address(&symbols);
     command_fd(bpf_cmd::BPF_LINK_CREATE, &mut attr)
 }
 
@@ -256,5 +295,6 @@ mod tests {
     fn attributes_are_laid_out_as_the_kernels() {
         assert_eq!(std::mem::offset_of!(ProgLoad, expected_attach_type), 68);
         assert_eq!(std::mem::offset_of!(ProgLoad, attach_btf_obj_fd), 112);
+        assert_eq!(std::mem::offset_of!(MultiLinkCreate, symbols), 24);
     }
 }

@@ -1,6 +1,6 @@
 //! Calls that the kernel did not show to our programs, by the kernel's own counters.
 //!
-//! `missed:` in the fdinfo of a perf-event link, and `recursion_misses:` in the fdinfo of a program
+//! `missed:` in the fdinfo of a perf-event or kprobe-multi link, and `recursion_misses:` in the fdinfo of a program
 //! (kernel/bpf/syscall.c, Linux 7.3). Both count always; reading them on our own descriptors needs no
 //! right.
 
@@ -21,6 +21,8 @@ pub(super) struct Misses {
     pub(super) exit_recursion: u64,
     /// Entries or returns that found the program of both running on their CPU.
     pub(super) either: u64,
+    /// Entries or returns of a kprobe session: one at the entry hides the call's return too.
+    pub(super) call: u64,
     /// The same of the guards beside that program, where there are any: of the one that missed less.
     pub(super) guard: Option<u64>,
 }
@@ -32,6 +34,7 @@ impl Misses {
             + self.exit.saturating_sub(older.exit)
             + self.exit_recursion.saturating_sub(older.exit_recursion)
             + self.hidden().saturating_sub(older.hidden())
+            + self.call.saturating_sub(older.call)
     }
 
     /// Misses of a session that may hide a call.
@@ -44,10 +47,18 @@ impl Misses {
         self.distance(&Self::default())
     }
 
-    /// The misses of a recording whose counting of new calls ended with `self` and whose programs were
-    /// detached at `now`: entries missed in between were of calls that were not to be counted.
-    pub(super) fn closed_by(self, now: Self) -> Self {
-        Self { entry: self.entry, ..now }
+    /// The misses of a recording whose counting of new calls ended with `self` and whose last ones are `now`,
+    /// when `due` counted calls had not come back. What was missed in between and hit none of those hit calls
+    /// that were not to be counted.
+    pub(super) fn closed_by(self, now: Self, due: u64) -> Self {
+        let until = |last: u64, now: u64| last + now.saturating_sub(last).min(due);
+        Self {
+            entry: self.entry,
+            exit: self.exit,
+            exit_recursion: until(self.exit_recursion, now.exit_recursion),
+            call: until(self.call, now.call),
+            ..now
+        }
     }
 }
 
@@ -82,6 +93,12 @@ fn fdinfo_of(descriptor: BorrowedFd<'_>) -> Result<(PathBuf, String), SourceErro
 pub(super) fn link_number(link: BorrowedFd<'_>, site: &'static str) -> Result<u64, SourceError> {
     let (_, text) = fdinfo_of(link)?;
     value(&text, "link_id").ok_or(SourceError::NoMissCounter { site, field: "link_id" })
+}
+
+/// Calls that a kprobe-multi link of ours missed.
+pub(super) fn link_missed(link: BorrowedFd<'_>, site: &'static str) -> Result<u64, SourceError> {
+    let (_, text) = fdinfo_of(link)?;
+    value(&text, "missed").ok_or(SourceError::NoMissCounter { site, field: "missed" })
 }
 
 /// The recursion misses of a program of ours.

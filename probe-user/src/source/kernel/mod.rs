@@ -31,10 +31,11 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use probe_common::site::{Backend, SITES, Site};
+use probe_common::site::{Backend, SITES, Site, SiteId};
 use probe_common::wire::{CALLS_MAP, GUARDED_MAP};
 use probe_model::call::{Call, Taken};
 use probe_model::cost::{Calibration, ProgramCost};
+use probe_model::loss::Flow;
 use probe_model::sample::Sample;
 
 use crate::btf::BtfError;
@@ -120,6 +121,8 @@ pub enum SourceError {
     Missing { kind: &'static str, name: String },
     #[error("the kernel refused program {program:?}")]
     Program { program: &'static str, source: Box<dyn std::error::Error + Send + Sync> },
+    #[error("this kernel's sessions cannot read the kernel's memory as ours do; Linux 6.17 or newer can")]
+    OldSession(#[source] Box<dyn std::error::Error + Send + Sync>),
     #[error("cannot attach {program:?} to {symbol:?}")]
     Attach { program: &'static str, symbol: String, source: Box<dyn std::error::Error + Send + Sync> },
     #[error("cannot place the maps in the programs")]
@@ -166,8 +169,8 @@ pub struct Final {
     pub sample: Sample,
     /// Single calls since the last time they were asked for.
     pub calls: Vec<Call>,
-    /// Calls left in each site's table of open calls, in the order of the site table: must be what
-    /// the counters say is open. Empty for fsession, which keeps open calls on their own stacks.
+    /// Calls left in each table of open calls: must be what the counters say is open. No sites for fsession,
+    /// which keeps open calls on their own stacks, and only `get_phys` for kprobe-session.
     pub open_calls: Vec<(&'static Site, u64)>,
     /// Misses that fell into the moments of arming and disarming: the loss of a site may be off by as
     /// many.
@@ -195,7 +198,7 @@ impl KernelSource {
         let baseline = match config.backend {
             // Its programs see from the first call on which entries they missed.
             Backend::Fsession => vec![Misses::default(); SITES.len()],
-            Backend::Fentry | Backend::Kprobe => probes.misses()?,
+            Backend::Fentry | Backend::KprobeSession | Backend::Kprobe => probes.misses()?,
         };
         reader.arm(true);
         let start_doubt = distance(&baseline, &probes.misses()?);
@@ -257,19 +260,26 @@ impl KernelSource {
         self.beat()?;
         let before = self.probes.misses()?;
         self.reader.arm(false);
-        let last = self.probes.misses()?;
+        let ended = self.probes.misses()?;
         self.reader.drain(grace);
         // While the kernel takes a session's program off, it runs it at returns alone for a while: calls
         // look then as if their entry had been missed. So both counts that tell are read before; a call is
         // missed before it is unseen, so the misses last.
-        let settled = self.reader.flows(&Missed { now: &[], baseline: &[], locks: 0 });
+        let settled = self.reader.flows(&Missed::default());
         let misses = self.probes.misses()?;
         let run_times = self.run_times()?;
         self.statistics = None;
-        let mut last = self.probes.detach(last)?;
-        for (last, settled) in last.iter_mut().zip(misses) {
-            (last.either, last.guard) = (settled.either, settled.guard);
+        let mut now = self.probes.detach(misses.clone())?;
+        for (now, settled) in now.iter_mut().zip(misses) {
+            (now.either, now.guard) = (settled.either, settled.guard);
         }
+        let counted = self.reader.sample(&Missed::default(), Depth::Changed).counters.flow;
+        let due = |site: &Site| counted.get(site.name).map_or(0, Flow::due);
+        let last: Vec<Misses> = SITES
+            .iter()
+            .zip(ended.iter().zip(now))
+            .map(|(site, (ended, now))| ended.closed_by(now, due(site)))
+            .collect();
         let doubt = self.start_doubt + distance(&before, &last);
         let calls = self.calls();
         let mut sample = self.read(&last, Depth::Whole)?;
@@ -277,13 +287,16 @@ impl KernelSource {
             flow.unseen = settled.get(site).map_or(flow.unseen, |settled| settled.unseen);
         }
         sample.counters.programs = run_times;
-        let open_calls = match self.backend {
-            Backend::Fsession => Vec::new(),
-            Backend::Fentry | Backend::Kprobe => SITES
-                .iter()
-                .map(|site| Ok((site, self.programs.open_calls(site)?)))
-                .collect::<Result<_, SourceError>>()?,
+        let tables = match self.backend {
+            Backend::Fsession => &SITES[..0],
+            // Its cookie holds all that is kept of a dispatch.
+            Backend::KprobeSession => &SITES[SiteId::GetPhys as usize..],
+            Backend::Fentry | Backend::Kprobe => &SITES[..],
         };
+        let open_calls = tables
+            .iter()
+            .map(|site| Ok((site, self.programs.open_calls(site)?)))
+            .collect::<Result<_, SourceError>>()?;
         Ok(Final { sample, calls, open_calls, doubt })
     }
 

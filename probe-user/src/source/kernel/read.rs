@@ -56,6 +56,7 @@ struct Outcomes {
 }
 
 /// The kernel's own counters of what it did not show us.
+#[derive(Default)]
 pub(super) struct Missed<'a> {
     pub(super) now: &'a [Misses],
     pub(super) baseline: &'a [Misses],
@@ -145,7 +146,7 @@ impl Reader {
     /// Wait until no counted call is open, at most `grace`.
     pub(super) fn drain(&mut self, grace: Duration) {
         let deadline = Clock::now() + grace;
-        let none = Missed { now: &[], baseline: &[], locks: 0 };
+        let none = Missed::default();
         loop {
             let open = self.sample(&none, Depth::Changed).counters.flow.values().any(|flow| flow.open() > 0);
             if !open || Clock::now() >= deadline {
@@ -182,6 +183,7 @@ impl Reader {
                 return_missed: now.exit.saturating_sub(before.exit),
                 return_recursion: now.exit_recursion.saturating_sub(before.exit_recursion),
                 session_missed: now.either.saturating_sub(before.either),
+                call_missed: now.call.saturating_sub(before.call),
                 guard_missed: now.guard.map(|misses| misses - before.guard.unwrap_or(0)),
                 ..Flow::default()
             };

@@ -29,7 +29,7 @@ fn what_better_ones_lack_is_said_and_recorded() {
     let load = ["--", "iovascope", "load", "--size", "1M", "--count", "10", "-o", "/tmp/declined.json"];
     let said = guest::stderr(&guest::succeed(unprivileged(&["-o"]).arg(&path).args(load)));
     let report = guest::report(&path);
-    assert_eq!(report["header"]["backend"], "kprobe");
+    assert_eq!(report["header"]["backend"], "kprobe-session");
     assert_eq!(guest::count(&guest::dispatched(&report), "IOAS_NOIOMMU_GET_PA", "ok"), 10);
     let declined = report["header"]["declined"].as_array().unwrap();
     assert_eq!(declined.len(), 2);
@@ -37,7 +37,7 @@ fn what_better_ones_lack_is_said_and_recorded() {
         assert_eq!(declined["backend"], backend);
         let why = declined["why"].as_str().unwrap();
         assert!(why.contains("CAP_SYS_ADMIN"), "{why}");
-        assert!(said.contains(&format!("by kprobe, not by {backend}: {why}")), "{said}");
+        assert!(said.contains(&format!("by kprobe-session, not by {backend}: {why}")), "{said}");
     }
 }
 

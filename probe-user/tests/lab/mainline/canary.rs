@@ -12,7 +12,7 @@ const KPROBES: &str = "/sys/kernel/debug/kprobes/enabled";
 
 #[test]
 fn a_quiet_machine_is_known_to_be_quiet() {
-    for backend in ["fsession", "fentry", "kprobe"] {
+    for backend in ["fsession", "fentry", "kprobe-session", "kprobe"] {
         let file = guest::file(&format!("quiet-{backend}.iova"));
         let record = ["record", "-i", "50ms", "-d", "300ms", "--strict", "--backend", backend, "-o"];
         guest::succeed(guest::iovascope(&record).arg(&file));
@@ -48,6 +48,20 @@ fn kprobes_switched_off_are_a_gap() {
     fs::remove_file("/tmp/unseen.json").unwrap();
 }
 
+/// It is no kprobe: the function graph tracer calls it.
+#[test]
+fn kprobes_switched_off_do_not_touch_a_kprobe_session() {
+    let recorder = Recorder::start("switched-off-session", &["--backend", "kprobe-session", "--strict"]);
+    fs::write(KPROBES, "0").unwrap();
+    let mut load = guest::iovascope(&["load", "--size", "1M", "--count", "100", "-o", "/tmp/seen.json"]);
+    guest::succeed(&mut load);
+    fs::write(KPROBES, "1").unwrap();
+    let (status, counters) = recorder.end();
+    assert_eq!((status, counters.canary.pulse()), (Some(0), Pulse::Alive));
+    assert_eq!(counters.get_phys.unwrap().count(), 100);
+    fs::remove_file("/tmp/seen.json").unwrap();
+}
+
 /// The modules that the variant loads, by their names in /proc/modules, users first.
 const MODULES: [&str; 5] = ["vfio_pci", "vfio_pci_core", "vfio_iommu_type1", "vfio", "iommufd"];
 
@@ -60,18 +74,41 @@ fn a_module_unloaded_and_loaded_again_is_a_gap() {
         guest::succeed(Command::new("rmmod").arg(module));
     }
     recorder.says("the probes see nothing");
-    for module in MODULES.iter().rev() {
-        guest::succeed(Command::new("insmod").arg(module_file(module)));
-    }
-    fs::write("/sys/module/vfio/parameters/enable_unsafe_noiommu_mode", "1").unwrap();
-    fs::write("/sys/bus/pci/drivers_probe", &device).unwrap();
-    assert_eq!(bound_device(), device);
+    load(MODULES.iter().rev(), &device);
     // The probes went with the module: the device is back, and they still see nothing.
     let (status, counters) = recorder.end();
     assert_eq!(status, Some(4));
     assert_eq!(counters.canary.pulse(), Pulse::Dark);
     assert!(counters.canary.failed > 0 && counters.canary.dark > 0, "{:?}", counters.canary);
     guest::nothing_left();
+}
+
+/// The kernel holds the module of functions that a link of several kprobes is on.
+#[test]
+fn a_module_under_a_kprobe_session_stays() {
+    let device = bound_device();
+    let options = ["--backend", "kprobe-session", "--unpinned", "--strict"];
+    let recorder = Recorder::start("stays", &options);
+    fs::write("/sys/bus/pci/drivers/vfio-pci/unbind", &device).unwrap();
+    let [users @ .., iommufd] = &MODULES;
+    for module in users {
+        guest::succeed(Command::new("rmmod").arg(module));
+    }
+    assert!(!Command::new("rmmod").arg(iommufd).output().unwrap().status.success());
+    load(users.iter().rev(), &device);
+    let (status, counters) = recorder.end();
+    assert_eq!((status, counters.canary.pulse()), (Some(0), Pulse::Alive));
+    guest::nothing_left();
+}
+
+/// Load modules, and give the device back to vfio-pci.
+fn load<'a>(modules: impl Iterator<Item = &'a &'static str>, device: &str) {
+    for module in modules {
+        guest::succeed(Command::new("insmod").arg(module_file(module)));
+    }
+    fs::write("/sys/module/vfio/parameters/enable_unsafe_noiommu_mode", "1").unwrap();
+    fs::write("/sys/bus/pci/drivers_probe", device).unwrap();
+    assert_eq!(bound_device(), device);
 }
 
 #[test]

@@ -14,7 +14,7 @@ use crate::driver::{Buffer, Caller, SetAtEnd};
 use crate::guest::{self, begun};
 use crate::judge;
 
-const BACKENDS: [&str; 3] = ["fsession", "fentry", "kprobe"];
+const BACKENDS: [&str; 4] = ["fsession", "fentry", "kprobe-session", "kprobe"];
 /// Of the load.
 const THREADS: u64 = 2;
 /// The same choices at every run.
@@ -22,7 +22,7 @@ const SEED: u64 = 0x10a5_c09e;
 
 #[test]
 fn recorders_killed_at_any_time_leave_nothing() {
-    killed(6);
+    killed(8);
 }
 
 /// `cargo xtask test long`.

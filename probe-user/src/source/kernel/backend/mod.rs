@@ -3,6 +3,8 @@
 //! A backend is a file here and one in `probe-ebpf/src/backend/`.
 
 mod kprobe;
+mod kprobe_session;
+mod loader;
 mod trampoline;
 
 use probe_common::site::Backend;
@@ -13,6 +15,7 @@ use super::{Config, Programs, SourceError};
 /// Programs on all sites, in the order of the site table. Dropping them detaches them.
 pub(super) enum Probes {
     Kprobe(Vec<kprobe::SiteProbes>),
+    KprobeSession(kprobe_session::Sessions),
     Trampoline(trampoline::Trampolines),
 }
 
@@ -26,6 +29,9 @@ impl Probes {
     ) -> Result<Self, SourceError> {
         match config.backend {
             Backend::Kprobe => kprobe::attach(programs, config.module, attached).map(Self::Kprobe),
+            Backend::KprobeSession => {
+                kprobe_session::attach(programs, config, attached).map(Self::KprobeSession)
+            }
             Backend::Fentry | Backend::Fsession => {
                 trampoline::attach(programs, config, attached).map(Self::Trampoline)
             }
@@ -40,6 +46,7 @@ impl Probes {
                     sites.iter().map(kprobe::SiteProbes::run_times).collect::<Result<_, _>>()?;
                 Ok(times.into_iter().flatten().collect())
             }
+            Self::KprobeSession(sessions) => sessions.run_times(),
             Self::Trampoline(trampolines) => trampolines.run_times(),
         }
     }
@@ -48,11 +55,12 @@ impl Probes {
     pub(super) fn misses(&self) -> Result<Vec<Misses>, SourceError> {
         match self {
             Self::Kprobe(sites) => sites.iter().map(kprobe::SiteProbes::misses).collect(),
+            Self::KprobeSession(sessions) => sessions.misses(),
             Self::Trampoline(trampolines) => trampolines.misses(),
         }
     }
 
-    /// Detach. The misses that count in the end: `last` where the kernel's counters go with the probes,
+    /// Detach. The last misses that can be known: `last` where the kernel's counters go with the probes,
     /// else those of now.
     pub(super) fn detach(&mut self, last: Vec<Misses>) -> Result<Vec<Misses>, SourceError> {
         match self {
@@ -60,10 +68,13 @@ impl Probes {
                 sites.clear();
                 Ok(last)
             }
+            Self::KprobeSession(sessions) => {
+                sessions.detach();
+                Ok(last)
+            }
             Self::Trampoline(trampolines) => {
                 trampolines.detach();
-                let now = trampolines.misses()?;
-                Ok(last.iter().zip(now).map(|(last, now)| last.closed_by(now)).collect())
+                trampolines.misses()
             }
         }
     }
