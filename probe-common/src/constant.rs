@@ -27,8 +27,6 @@ pub enum Constant {
     IncludeIova,
     /// Whether lock waits are recorded.
     Locks,
-    /// Whether fsession's programs have guards beside them.
-    Guarded,
     /// Whether the offsets below of iommufd's structures are known.
     HasAreas,
     /// From a `struct io_pagetable` to its `area_itree.rb_root.rb_node`.
@@ -54,7 +52,7 @@ const MARK: u64 = 0x10fa_5c0e << 32;
 
 impl Constant {
     /// Every constant.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 18] = [
         Self::PageShift,
         Self::PageMask,
         Self::LengthIsCap,
@@ -64,7 +62,6 @@ impl Constant {
         Self::CallsSlower,
         Self::IncludeIova,
         Self::Locks,
-        Self::Guarded,
         Self::HasAreas,
         Self::IoptAreaRoot,
         Self::IoptIovaRwsem,

@@ -3,8 +3,6 @@
 //! A row names the kernel symbol and the programs that `probe-ebpf` compiles for it; a test reads
 //! the built BPF object and compares it with this table.
 
-use crate::wire::GUARDS;
-
 /// A probed kernel function.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u32)]
@@ -69,8 +67,6 @@ pub struct Site {
     /// The same with single calls, lock waits and diagnostics, which the programs of the other backends
     /// always have in them.
     pub fsession_extra: &'static str,
-    /// Programs that take over what the one of `fsession` does not see, in the order in which they run.
-    pub guards: [&'static str; GUARDS],
     /// Programs of the `fentry` backend.
     pub fentry: Pair,
     /// Program of the `kprobe-session` backend, for entry and return.
@@ -91,7 +87,6 @@ pub const SITES: [Site; 2] = [
         symbol: "iommufd_fops_ioctl",
         fsession: "dispatch_both",
         fsession_extra: "dispatch_extra",
-        guards: ["dispatch_guard1", "dispatch_guard2"],
         fentry: Pair { entry: "dispatch_fentry", exit: "dispatch_fexit" },
         kprobe_session: "dispatch_multi",
         kprobe_session_extra: "dispatch_multix",
@@ -104,7 +99,6 @@ pub const SITES: [Site; 2] = [
         symbol: "iopt_get_phys",
         fsession: "get_phys_both",
         fsession_extra: "get_phys_extra",
-        guards: ["get_phys_guard1", "get_phys_guard2"],
         fentry: Pair { entry: "get_phys_fentry", exit: "get_phys_fexit" },
         kprobe_session: "get_phys_multi",
         kprobe_session_extra: "get_phys_multix",
@@ -144,8 +138,6 @@ mod tests {
             for name in [
                 site.fsession,
                 site.fsession_extra,
-                site.guards[0],
-                site.guards[1],
                 site.fentry.entry,
                 site.fentry.exit,
                 site.kprobe_session,

@@ -29,15 +29,10 @@ pub const SLOTS_MAP: &str = "SLOTS";
 pub const CALLERS_MAP: &str = "CALLERS";
 /// Name of the ring buffer of [`CallRecord`]s.
 pub const CALLS_MAP: &str = "CALLS";
-/// Name of the ring buffer of [`CallRecord`]s of calls that a guard took over.
-pub const GUARDED_MAP: &str = "GUARDED";
 /// Name of the array of [`Wait`]s, by thread.
 pub const WAITS_MAP: &str = "WAITS";
 /// Name of the array of [`LockBlock`]s, one per possible CPU, mappable.
 pub const LOCK_BLOCKS_MAP: &str = "LOCK_BLOCKS";
-
-/// Guards of a session's program, where it has any.
-pub const GUARDS: usize = 2;
 
 /// Rows of the table of callers. The first ones are for who finds it full, one a site.
 pub const CALLERS: usize = 256;
@@ -86,23 +81,6 @@ pub struct Flow {
     pub unsampled: u64,
     /// Single records that found the ring full or busy.
     pub dropped: u64,
-}
-
-/// What a guard of a site did, where the site has any. The calls that it took over are in no
-/// distribution: they are in [`GUARDED_MAP`].
-#[derive(Debug, Clone, Copy, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
-#[repr(C)]
-pub struct GuardFlow {
-    /// Calls whose entry the programs before it missed and it saw.
-    pub entered: u64,
-    /// Returns of calls whose entry all missed; counted by the last guard.
-    pub unseen: u64,
-    /// Calls that it took over and that found the ring full or busy.
-    pub dropped: u64,
-    /// Calls of the recorder's own.
-    pub canary: u64,
-    /// Returns stamped earlier than their entry.
-    pub backwards: u64,
 }
 
 /// The caller whose call a site counted last on this CPU. Holds a kernel pointer: never leaves the
@@ -169,8 +147,6 @@ pub struct Block {
     pub armed: u64,
     /// Fates of calls, by [`crate::site::SiteId`].
     pub flow: [Flow; SITES.len()],
-    /// What the sites' guards did, by [`crate::site::SiteId`].
-    pub guard: [[GuardFlow; GUARDS]; SITES.len()],
     /// The site's last caller here, by [`crate::site::SiteId`].
     pub last: [LastCaller; SITES.len()],
     /// Callers by slot.
@@ -252,8 +228,8 @@ pub struct CallRecord {
     pub kind: u32,
     /// 1 of a call that is recorded because it was slow.
     pub slow: u32,
-    /// Row of the caller; of calls that a guard took over only.
-    pub slot: u32,
+    /// 0.
+    pub reserved: u32,
     /// `comm` of the thread.
     pub comm: [u8; COMM],
 }
@@ -394,7 +370,7 @@ mod tests {
     fn sizes_are_pinned() {
         assert_eq!(size_of::<Flow>(), 88);
         assert_eq!(size_of::<CommandCell>(), 32 + 4096 * 4 + 32 + 560 * 4 + 576 * 8);
-        assert_eq!(offset_of!(Block, dispatch), 8 + 2 * 88 + 2 * 80 + 2 * 16 + CALLERS * 40);
+        assert_eq!(offset_of!(Block, dispatch), 8 + 2 * 88 + 2 * 16 + CALLERS * 40);
         assert_eq!(size_of::<CallRecord>(), 96);
         assert_eq!(size_of::<Block>() % 8, 0);
         // 64 of them and everything else stay below 64 MiB.

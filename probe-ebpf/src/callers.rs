@@ -36,12 +36,6 @@ pub unsafe fn row<K: Kernel>(block: *mut Block, site: SiteId, iopt: u64) -> *mut
     }
 }
 
-/// The slot of the current process at a site.
-#[inline(always)]
-pub fn slot<K: Kernel>(site: SiteId, iopt: u64) -> u32 {
-    slot_of::<K>(site as u32, iopt, K::tgid())
-}
-
 /// Let every CPU look its last `get_phys` caller up again: an IOAS was made, perhaps where another one
 /// was. No call on the other one is under way, so no program is about to remember it.
 #[inline(never)]

@@ -62,7 +62,7 @@ pub unsafe fn consider(block: *mut Block, now: u64, nanos: u64, facts: impl FnOn
         site: facts.site as u32,
         kind: facts.kind,
         slow: u32::from(is_slow),
-        slot: 0,
+        reserved: 0,
         comm: bpf_get_current_comm().unwrap_or_default(),
     });
     place.submit(u64::from(BPF_RB_NO_WAKEUP));

@@ -61,8 +61,6 @@ switches! {
     length_is_cap: length_is_cap_number LengthIsCap;
     include_iova: include_iova_number IncludeIova;
     locks: locks_number Locks;
-    /// Whether a second program takes over what the first one of a session does not see.
-    guarded: guarded_number Guarded;
     has_areas: has_areas_number HasAreas;
 }
 

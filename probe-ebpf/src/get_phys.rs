@@ -122,13 +122,6 @@ pub unsafe fn count<K: Kernel, const EXTRA: bool>(
     }
 }
 
-/// Pages that a scan's run touches, and why it ended; it began at `since`.
-#[inline(always)]
-pub fn judge<K: Kernel>(iopt: u64, iova: u64, scan: &Scan, since: u64) -> (u64, Stop) {
-    let pages = pages_of(iova, scan.run);
-    (pages, stop_of::<K>(iopt, iova, pages, scan, since))
-}
-
 /// The cap of a session's call that its cookie could not hold, taken out of the map.
 #[inline(always)]
 pub fn takes_cap_from_elsewhere() -> Option<u64> {

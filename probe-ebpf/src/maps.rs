@@ -47,10 +47,6 @@ pub static CALLERS: Array<Caller> = Array::with_max_entries(CALLER_ROWS as u32, 
 #[map]
 pub static CALLS: RingBuf = RingBuf::with_byte_size(1 << 12, 0);
 
-/// Calls that the guard took over; user space chooses its size before load.
-#[map]
-pub static GUARDED: RingBuf = RingBuf::with_byte_size(1 << 12, 0);
-
 /// What threads inside the dispatch waited for; user space makes it larger before load, and one per
 /// possible CPU of the next, where lock waits are recorded.
 #[map]

@@ -125,8 +125,7 @@ fn flows(counters: &Counters) -> Result<(), Fault> {
             flow.return_missed,
             flow.return_recursion,
             flow.session_missed,
-            flow.guard_missed.unwrap_or(0),
-            flow.guard_dropped,
+            flow.call_missed,
         ];
         // Differences between samples that were read while calls ended may be a little below 0; the
         // sums are right again.

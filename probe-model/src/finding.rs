@@ -79,7 +79,9 @@ fn trust(window: &Window, found: &mut Vec<Finding>) {
         if balance.lost_calls() > 0 {
             let (lost, calls) = (unit::count(balance.lost_calls()), unit::count(balance.calls));
             let advice = if balance.is_biased() {
-                "The lost calls are the slow ones, so percentiles are too low. Use --backend fsession or fentry."
+                "The lost calls are the slow ones, so percentiles are too low. Use --backend kprobe-session."
+            } else if balance.lost.iter().any(|(cause, _)| cause.is_of_the_backend()) {
+                "The figures leave these calls out. --backend kprobe-session would have them, at a higher cost."
             } else {
                 "The figures leave these calls out. The view Loss & cost says why."
             };
@@ -211,6 +213,13 @@ mod tests {
         let severities: Vec<_> = found.iter().map(|finding| finding.severity).collect();
         assert_eq!(severities, [Severity::Untrue, Severity::Untrue, Severity::Warning]);
         assert!(found[1].what.contains("40 of 640") && found[1].advice.contains("too low"));
+        let skipped = Flow { entered: 640, exited: 639, session_missed: 1, ..Flow::default() };
+        let whole = Flow { entered: 639, exited: 639, call_missed: 1, ..Flow::default() };
+        for (flow, advised) in [(lossy, true), (skipped, true), (whole, false)] {
+            let flow = [("get_phys".to_owned(), flow)].into();
+            let found = of(&window(Counters { flow, ..Counters::default() }), 4096);
+            assert_eq!(found[0].advice.contains("--backend kprobe-session"), advised, "{found:?}");
+        }
         assert!(found[2].what.contains("100.0 % of IOAS_MAP fail, most with EINVAL"));
     }
 

@@ -20,9 +20,6 @@
 //! A kprobe session's program shows no return of a call whose entry it was not shown, so one miss hides one call,
 //! whichever end it hit: `call-missed` is their number. As many as open calls wait for were at returns, the
 //! others at entries; with calls in flight the fewest calls are taken.
-//!
-//! Where that program has guards, a call is lost only if all missed the same end of it. The misses of
-//! the program are then no losses, and those of the guards bound the losses from above.
 
 use serde::{Deserialize, Serialize};
 
@@ -74,13 +71,6 @@ pub struct Flow {
     /// return either) or at returns: the link's own miss counter and the program's recursion misses.
     #[serde(default)]
     pub call_missed: u64,
-    /// Recursion misses of the guards beside it, where there are any, of the one that has fewest: only a
-    /// call that all missed is lost.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub guard_missed: Option<u64>,
-    /// Of `exited`: calls that a guard took over and could not hand over; in no distribution.
-    #[serde(default)]
-    pub guard_dropped: u64,
 }
 
 /// Why calls are missing from the distributions of a site.
@@ -105,8 +95,6 @@ pub enum Cause {
     ClockBackwards,
     /// The outputs of the call could not be read.
     OutputsUnread,
-    /// A guard had no room to hand the call over.
-    GuardRingFull,
 }
 
 impl Cause {
@@ -135,8 +123,13 @@ impl Cause {
             Self::ArgumentsUnread => "arguments-unread",
             Self::ClockBackwards => "clock-backwards",
             Self::OutputsUnread => "outputs-unread",
-            Self::GuardRingFull => "guard-ring-full",
         }
+    }
+
+    /// Whether another way to attach would not have lost the call: a kprobe session has no pool, and is not
+    /// preempted in the middle.
+    pub fn is_of_the_backend(self) -> bool {
+        matches!(self, Self::EntryMissed | Self::ReturnMissed | Self::ReturnRecursion | Self::BothMissed)
     }
 
     /// What happened, for people.
@@ -151,7 +144,6 @@ impl Cause {
             Self::ArgumentsUnread => "arguments could not be read",
             Self::ClockBackwards => "clock stepped back during the call",
             Self::OutputsUnread => "outputs could not be read",
-            Self::GuardRingFull => "no room to hand a call over to user space",
         }
     }
 }
@@ -222,15 +214,12 @@ impl Flow {
             (Cause::ArgumentsUnread, self.unreadable),
             (Cause::ClockBackwards, self.backwards),
             (Cause::OutputsUnread, self.unread),
-            (Cause::GuardRingFull, self.guard_dropped),
         ];
         let at_returns = pool + recursion + (self.call_missed - whole);
         Balance {
             calls: (self.entered + self.entry_missed + self.unseen + both + hidden + whole)
                 .saturating_sub(self.canary + self.canary_missed),
-            measured: self
-                .exited
-                .saturating_sub(self.backwards + self.unread + self.canary + self.guard_dropped),
+            measured: self.exited.saturating_sub(self.backwards + self.unread + self.canary),
             lost: without(self.canary_missed, lost),
             in_flight: self.due().saturating_sub(at_returns) + hidden,
             unmatched: self.unmatched,
@@ -246,13 +235,6 @@ impl Flow {
     /// Whose the misses at returns were.
     fn missed(&self) -> Missed {
         let none = Missed { pool: 0, recursion: 0, both: 0, hidden: 0, whole: 0, unexplained: 0 };
-        if let Some(misses) = self.guard_missed {
-            // What guards missed and another saw is no loss; a call that has not come back and that
-            // all may have missed is one.
-            let at_returns = misses.saturating_sub(self.unseen);
-            let unexplained = (i128::from(misses) - i128::from(self.unseen)).min(0);
-            return Missed { recursion: at_returns.min(self.due()), unexplained, ..none };
-        }
         let whole = self.call_missed.saturating_sub(self.due());
         let of_session = i128::from(self.session_missed) - i128::from(self.unseen);
         let at_returns = u64::try_from(of_session).unwrap_or(0) + self.return_recursion;
@@ -294,11 +276,6 @@ impl Flow {
             return_recursion: combine(self.return_recursion, other.return_recursion),
             session_missed: combine(self.session_missed, other.session_missed),
             call_missed: combine(self.call_missed, other.call_missed),
-            guard_missed: match (self.guard_missed, other.guard_missed) {
-                (Some(ours), Some(theirs)) => Some(combine(ours, theirs)),
-                (ours, theirs) => ours.or(theirs),
-            },
-            guard_dropped: combine(self.guard_dropped, other.guard_dropped),
         }
     }
 }
@@ -430,30 +407,6 @@ mod tests {
         assert_eq!((balance.calls, balance.in_flight, balance.lost_calls()), (641, 1, 10));
         let impossible = Flow { entered: 10, exited: 10, unseen: 1, ..Flow::default() };
         assert_eq!(impossible.balance().unexplained, -1);
-    }
-
-    #[test]
-    fn what_a_guard_saw_is_no_loss() {
-        let flow =
-            Flow { entered: 640, exited: 640, session_missed: 7, guard_missed: Some(0), ..Flow::default() };
-        let balance = flow.balance();
-        assert!(balance.is_complete());
-        assert_eq!((balance.calls, balance.measured), (640, 640));
-        // One call was missed at its entry by both, one at its return; a miss more of the guard's hit
-        // nothing.
-        let flow = Flow {
-            entered: 639,
-            exited: 638,
-            unmatched: 1,
-            unseen: 1,
-            session_missed: 9,
-            guard_missed: Some(3),
-            ..Flow::default()
-        };
-        let balance = flow.balance();
-        assert_eq!((balance.calls, balance.measured, balance.in_flight), (640, 638, 0));
-        assert_eq!(balance.lost, [(Cause::EntryMissed, 1), (Cause::ReturnRecursion, 1)]);
-        assert_eq!(balance.unexplained, 0);
     }
 
     #[test]

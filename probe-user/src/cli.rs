@@ -147,10 +147,6 @@ pub struct SourceArgs {
     /// Record how long calls wait for the IOAS's lock and for the mutex of the pages
     #[arg(long, env = "IOVASCOPE_LOCKS")]
     pub locks: bool,
-    /// With fsession: two more programs see the calls that the first one misses because it was preempted
-    /// on their CPU; costs more for each call
-    #[arg(long, env = "IOVASCOPE_GUARD")]
-    pub guard: bool,
     /// Measure what the probes add to a call, before counting begins, and count their own run time: that
     /// switches the kernel's BPF statistics on, for the whole machine, while it lasts
     #[arg(long, env = "IOVASCOPE_SELF_COST")]

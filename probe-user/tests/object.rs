@@ -11,8 +11,8 @@ use probe_common::kfunc::{KFUNCS, RDONLY_CAST};
 use probe_common::site::{LOCK_PROGRAMS, SITES};
 use probe_common::wire::{
     BLOCKS_MAP, Block, CALLERS, CALLERS_MAP, CALLS_MAP, CAPS_MAP, Caller, CallerKey, DispatchOpen,
-    GUARDED_MAP, GetPhysOpen, LOCK_BLOCKS_MAP, LockBlock, OPEN_CALLS, OPEN_SLOTS, SHARED_MAP, SLOTS_MAP,
-    Shared, WAITS_MAP, Wait,
+    GetPhysOpen, LOCK_BLOCKS_MAP, LockBlock, OPEN_CALLS, OPEN_SLOTS, SHARED_MAP, SLOTS_MAP, Shared,
+    WAITS_MAP, Wait,
 };
 
 /// Helper numbers (include/uapi/linux/bpf.h) that read user memory, or memory of either kind.
@@ -52,12 +52,7 @@ fn programs_are_those_of_the_site_table() {
     let expected = [
         SITES.map(|site| site.kprobe.entry).to_vec(),
         SITES.map(|site| site.kprobe.exit).to_vec(),
-        SITES
-            .iter()
-            .flat_map(|site| {
-                [site.fentry.entry, site.fsession, site.fsession_extra].into_iter().chain(site.guards)
-            })
-            .collect(),
+        SITES.iter().flat_map(|site| [site.fentry.entry, site.fsession, site.fsession_extra]).collect(),
         SITES.map(|site| site.fentry.exit).to_vec(),
         SITES.iter().flat_map(|site| [site.kprobe_session, site.kprobe_session_extra]).collect(),
         LOCK_PROGRAMS.map(|(program, _)| program).to_vec(),
@@ -99,7 +94,6 @@ fn maps_are_those_of_the_wire_and_forget_nothing_by_themselves() {
         (CALLERS_MAP.to_owned(), [ARRAY, 4, size(size_of::<Caller>()), size(CALLERS)]),
         // User space makes these larger where they are wanted.
         (CALLS_MAP.to_owned(), [RINGBUF, 0, 0, 1 << 12]),
-        (GUARDED_MAP.to_owned(), [RINGBUF, 0, 0, 1 << 12]),
         (WAITS_MAP.to_owned(), [ARRAY, 4, size(size_of::<Wait>()), 1]),
         (LOCK_BLOCKS_MAP.to_owned(), [ARRAY, 4, size(size_of::<LockBlock>()), 1]),
         // aya-log's own.

@@ -15,7 +15,7 @@ use probe_common::command::row_of;
 use probe_common::cookie::{self, CapCode, UNARMED, UNSEEN};
 use probe_common::wire::Block;
 
-use crate::constant::{guarded, length_is_cap, page_shift};
+use crate::constant::{length_is_cap, page_shift};
 use crate::get_phys::Scan;
 use crate::kernel::{Kernel as _, Typed};
 use crate::maps::CAPS;
@@ -48,7 +48,7 @@ fn dispatch_session<const EXTRA: bool>(ctx: &FEntryContext) -> u32 {
         if kfunc::session_is_return(ctx) {
             let now = span::now();
             let row = row_of(ctx.arg(1));
-            let kept = take(kfunc::session_cookie(ctx));
+            let kept = *kfunc::session_cookie(ctx);
             if let Some(block) = returned(dispatch::FLOW, kept) {
                 match now.checked_sub(kept) {
                     // The result follows the 3 arguments.
@@ -76,7 +76,7 @@ fn get_phys_session<const EXTRA: bool>(ctx: &FEntryContext) -> u32 {
     unsafe {
         if kfunc::session_is_return(ctx) {
             let now = span::now();
-            let kept = take(kfunc::session_cookie(ctx));
+            let kept = *kfunc::session_cookie(ctx);
             let Some(block) = returned(get_phys::FLOW, kept) else { return 0 };
             match cookie::duration(kept, now) {
                 Some(nanos) => count::<EXTRA>(ctx, block, kept, now, nanos),
@@ -149,22 +149,6 @@ unsafe fn entered(ctx: &FEntryContext, flow: usize) -> Option<(*mut Block, *mut 
     None
 }
 
-/// What the entry left in the cookie, which now says that the return was seen: to the guard.
-///
-/// # Safety
-/// The cookie is the call's own.
-#[inline(always)]
-unsafe fn take(cookie: *mut u64) -> u64 {
-    // SAFETY: as said.
-    unsafe {
-        let kept = *cookie;
-        if kept != UNSEEN {
-            *cookie = UNARMED;
-        }
-        kept
-    }
-}
-
 /// A call that returns with what its entry left in the cookie: the block; `None` for one that was not
 /// counted there.
 #[inline(always)]
@@ -172,10 +156,6 @@ fn returned(flow: usize, kept: u64) -> Option<*mut Block> {
     let block = Typed::block()?;
     if kept > UNARMED {
         return Some(block);
-    }
-    // A call whose entry was missed is the guard's, where there is one.
-    if kept == UNSEEN && guarded() {
-        return None;
     }
     // SAFETY: the block is the current CPU's.
     let flow = unsafe { &mut (*block).flow[flow] };

@@ -3,6 +3,5 @@
 
 mod fentry;
 mod fsession;
-mod guard;
 mod kprobe;
 mod kprobe_session;

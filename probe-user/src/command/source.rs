@@ -4,7 +4,7 @@
 use std::num::NonZeroU64;
 use std::path::Path;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use probe_common::site::Backend;
 use probe_model::cost::Calibration;
 
@@ -40,16 +40,11 @@ pub(super) fn start(args: &SourceArgs, logs: LogLevel) -> anyhow::Result<Started
         canary_thread: rustix::thread::gettid().as_raw_nonzero().get().unsigned_abs(),
         calls: calls(args),
         locks: args.locks,
-        guard: args.guard && backend == Backend::Fsession,
         run_times: args.self_cost,
     };
     let mut canary: Box<dyn Canary> =
         if args.unpinned { Box::new(Unpinned) } else { Box::new(Pinned::new(iommufd)?) };
     let (mut source, declined) = attach(args.backend, &machine, &config)?;
-    if args.guard && source.backend() != Backend::Fsession {
-        let backend = source.backend().name();
-        bail!("--guard is about the programs of fsession, and the backend here is {backend}; leave it out");
-    }
     let mut calibration = None;
     if args.self_cost {
         // With the backend that was found to work, and without the first one's probes beside it.

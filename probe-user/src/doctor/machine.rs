@@ -45,6 +45,7 @@ pub enum Kprobes {
 
 /// BTF, which trampolines need.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(clippy::struct_excessive_bools, reason = "facts, each of its own")]
 pub struct BtfFacts {
     pub vmlinux: bool,
     /// iommufd's own, where it is a module.

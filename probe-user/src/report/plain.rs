@@ -239,6 +239,10 @@ fn missed(text: &mut String, report: &Report) {
     for (site, balance) in &report.balance {
         site_balance(text, site, balance);
     }
+    let causes = || report.balance.values().flat_map(|balance| balance.lost.keys());
+    if causes().any(|cause| cause.is_of_the_backend()) {
+        line!(text, "  {:<10}--backend kprobe-session records these too, at twice the cost of fsession", "");
+    }
     if report.canary.pulse() == Pulse::Dark {
         line!(
             text,

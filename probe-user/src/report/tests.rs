@@ -111,8 +111,7 @@ const COMPLETE: Flow = Flow {
     return_missed: 0,
     return_recursion: 0,
     session_missed: 0,
-    guard_missed: None,
-    guard_dropped: 0,
+    call_missed: 0,
 };
 
 #[test]

@@ -26,6 +26,8 @@ pub(crate) struct Buffer {
 pub(crate) struct Caller<'a> {
     iommufd: &'a Iommufd,
     target: Target,
+    /// Of the buffer's memory in this process.
+    address: u64,
 }
 
 impl Buffer {
@@ -41,7 +43,8 @@ impl Buffer {
     }
 
     pub(crate) fn caller(&self) -> Caller<'_> {
-        Caller { iommufd: &self.session.iommufd, target: self.target }
+        let address = self.memory.region.address() as u64;
+        Caller { iommufd: &self.session.iommufd, target: self.target, address }
     }
 
     /// Where its pages are, by the kernel's page tables.
@@ -63,6 +66,13 @@ impl Caller<'_> {
     pub(crate) fn ask(&self, offset: u64, length: u64) -> Result<Answer, Errno> {
         let iova = Iova(START.0 + offset);
         self.iommufd.get_pa_uncounted(Query { ioas: self.target.ioas, flags: 0, iova, length })
+    }
+
+    /// Map the buffer's first bytes once more, behind it, and unmap that again.
+    pub(crate) fn map_and_unmap(&self, bytes: u64) -> Result<(), Errno> {
+        let (ioas, iova) = (self.target.ioas, Iova(START.0 + self.bytes()));
+        self.iommufd.ioas_map_uncounted(ioas, iova, self.address, Bytes(bytes))?;
+        self.iommufd.ioas_unmap_uncounted(ioas, iova, Bytes(bytes))
     }
 }
 

@@ -5,12 +5,13 @@ use iovascope::workload::library;
 use crate::guest;
 
 /// Recorder and driver must count the same, per command and errno, for every ready job. `flags` outrank
-/// what the jobs say. By kprobes, whose programs cannot be preempted: a trampoline's program that is, in a job
-/// of many threads, misses the call of the next, and says so.
+/// what the jobs say. By kprobe sessions, which threads cannot be in the way of: a trampoline's program that is
+/// preempted, in a job of many threads, misses the call of the next, and a kretprobe's pool runs empty.
 pub(crate) fn agrees(name: &str, flags: &str) {
     guest::huge_pages(80);
     for (job, _) in library::READY {
-        let recorded = guest::record_load_by("kprobe", &format!("{name}-{job}"), &format!("{job} {flags}"));
+        let recorded =
+            guest::record_load_by("kprobe-session", &format!("{name}-{job}"), &format!("{job} {flags}"));
         let driven = guest::driven(&recorded.load);
         assert_eq!(guest::dispatched(&recorded.report), driven, "{job}");
         assert_eq!(recorded.report["complete"], true, "{job}: {}", recorded.said);

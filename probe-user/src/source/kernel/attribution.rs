@@ -27,26 +27,22 @@ impl Callers {
                 continue;
             }
             let slot = u32::try_from(slot).unwrap_or(u32::MAX);
+            let (who, site) = match SITES.get(slot as usize) {
+                Some(site) => (None, site.name),
+                None => self.name(slot as usize),
+            };
             let counted = Row {
+                who,
+                site: site.to_owned(),
                 calls: cell.calls,
                 failed: cell.failed,
                 nanos: cell.nanos,
                 pages: cell.pages,
                 bytes: cell.bytes,
-                ..self.empty_row(slot)
             };
             rows.insert(slot, counted);
         }
         rows
-    }
-
-    /// The row of a slot, without calls.
-    pub(super) fn empty_row(&self, slot: u32) -> Row {
-        let (who, site) = match SITES.get(slot as usize) {
-            Some(site) => (None, site.name),
-            None => self.name(slot as usize),
-        };
-        Row { who, site: site.to_owned(), calls: 0, failed: 0, nanos: 0, pages: 0, bytes: 0 }
     }
 
     fn name(&self, slot: usize) -> (Option<Who>, &'static str) {

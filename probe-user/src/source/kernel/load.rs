@@ -11,7 +11,7 @@ use aya::{Ebpf, EbpfLoader};
 use probe_common::constant::Constant;
 use probe_common::site::{Backend, Site, SiteId};
 use probe_common::wire::{
-    self, CALLS_MAP, DispatchOpen, GUARDED_MAP, GetPhysOpen, LOCK_BLOCKS_MAP, OPEN_SLOTS, WAITS_MAP,
+    self, CALLS_MAP, DispatchOpen, GetPhysOpen, LOCK_BLOCKS_MAP, OPEN_SLOTS, WAITS_MAP,
 };
 
 use super::mapping::Mapping;
@@ -46,9 +46,6 @@ pub(super) fn load(config: &Config) -> Result<Programs, SourceError> {
     if config.calls.is_some() {
         loader.map_max_entries(CALLS_MAP, RING);
     }
-    if config.guard {
-        loader.map_max_entries(GUARDED_MAP, RING);
-    }
     if config.locks {
         loader.map_max_entries(WAITS_MAP, OPEN_SLOTS).map_max_entries(LOCK_BLOCKS_MAP, cpus);
     }
@@ -70,7 +67,6 @@ fn constants(config: &Config, cpus: u32, types: Option<&Types>) -> Result<Vec<(C
         (Constant::Cpus, u64::from(cpus)),
         (Constant::CanaryThread, u64::from(config.canary_thread)),
         (Constant::Locks, u64::from(config.locks)),
-        (Constant::Guarded, u64::from(config.guard)),
     ]);
     if let Some(calls) = config.calls {
         constants.extend([

@@ -23,8 +23,6 @@ pub(super) struct Misses {
     pub(super) either: u64,
     /// Entries or returns of a kprobe session: one at the entry hides the call's return too.
     pub(super) call: u64,
-    /// The same of the guards beside that program, where there are any: of the one that missed less.
-    pub(super) guard: Option<u64>,
 }
 
 impl Misses {
@@ -33,13 +31,8 @@ impl Misses {
         self.entry.saturating_sub(older.entry)
             + self.exit.saturating_sub(older.exit)
             + self.exit_recursion.saturating_sub(older.exit_recursion)
-            + self.hidden().saturating_sub(older.hidden())
+            + self.either.saturating_sub(older.either)
             + self.call.saturating_sub(older.call)
-    }
-
-    /// Misses of a session that may hide a call.
-    fn hidden(&self) -> u64 {
-        self.guard.unwrap_or(self.either)
     }
 
     /// Misses of all kinds.
@@ -87,12 +80,6 @@ fn fdinfo_of(descriptor: BorrowedFd<'_>) -> Result<(PathBuf, String), SourceErro
         Ok(text) => Ok((path, text)),
         Err(source) => Err(SourceError::File { path, source }),
     }
-}
-
-/// The number of a link of ours.
-pub(super) fn link_number(link: BorrowedFd<'_>, site: &'static str) -> Result<u64, SourceError> {
-    let (_, text) = fdinfo_of(link)?;
-    value(&text, "link_id").ok_or(SourceError::NoMissCounter { site, field: "link_id" })
 }
 
 /// Calls that a kprobe-multi link of ours missed.

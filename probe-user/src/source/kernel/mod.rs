@@ -9,7 +9,6 @@ mod bpf;
 mod calls;
 mod canary;
 mod cost;
-mod guard;
 mod load;
 mod locks;
 mod logs;
@@ -32,7 +31,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use probe_common::site::{Backend, SITES, Site, SiteId};
-use probe_common::wire::{CALLS_MAP, GUARDED_MAP};
+use probe_common::wire::CALLS_MAP;
 use probe_model::call::{Call, Taken};
 use probe_model::cost::{Calibration, ProgramCost};
 use probe_model::loss::Flow;
@@ -70,9 +69,6 @@ pub struct Config {
     pub calls: Option<CallsConfig>,
     /// Whether lock waits are recorded.
     pub locks: bool,
-    /// Whether a second program takes over the calls that the first one of a session misses; of the
-    /// fsession backend only.
-    pub guard: bool,
     /// Whether the kernel's run-time statistics of our programs are on: for the whole machine.
     pub run_times: bool,
 }
@@ -111,10 +107,6 @@ pub enum SourceError {
     NoRunTime { path: PathBuf },
     #[error("cannot switch the kernel's BPF statistics on (CAP_SYS_ADMIN)")]
     Statistics(#[source] std::io::Error),
-    #[error(
-        "other programs are attached to {symbol} all the time: the guard cannot be put beside ours; try again"
-    )]
-    Crowded { symbol: &'static str },
     #[error("cannot load the BPF object")]
     Load(#[source] Box<aya::EbpfError>),
     #[error("the BPF object has no {kind} {name:?}: it does not belong to this binary")]
@@ -181,7 +173,7 @@ impl KernelSource {
     /// Load, attach, arm.
     pub fn start(config: &Config) -> Result<Self, SourceError> {
         let mut programs = load::load(config)?;
-        let mut reader = read::Reader::new(&programs, config)?;
+        let reader = read::Reader::new(&programs, config)?;
         // Before the sites: a call must not find its waits unwatched.
         let locks = if config.locks { Some(LockProbes::attach(&mut programs)?) } else { None };
         let probes = Probes::attach(&mut programs, config, &mut || {})?;
@@ -191,9 +183,6 @@ impl KernelSource {
             }
             None => None,
         };
-        if config.guard {
-            reader.guard(programs.take_ring(GUARDED_MAP)?);
-        }
         let statistics = if config.run_times { Some(statistics()?) } else { None };
         let baseline = match config.backend {
             // Its programs see from the first call on which entries they missed.
@@ -271,7 +260,7 @@ impl KernelSource {
         self.statistics = None;
         let mut now = self.probes.detach(misses.clone())?;
         for (now, settled) in now.iter_mut().zip(misses) {
-            (now.either, now.guard) = (settled.either, settled.guard);
+            now.either = settled.either;
         }
         let counted = self.reader.sample(&Missed::default(), Depth::Changed).counters.flow;
         let due = |site: &Site| counted.get(site.name).map_or(0, Flow::due);

@@ -9,13 +9,12 @@ use std::mem::offset_of;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant as Clock};
 
-use aya::maps::{MapData, RingBuf};
 use probe_common::command;
 use probe_common::dist::{FailedLatencies, Latencies, RunLengths};
 use probe_common::site::{SITES, SiteId};
 use probe_common::wire::{
-    BLOCKS_MAP, Block, CALLERS, CALLERS_MAP, CommandCell, ERRNO_SLOTS, Flow as Fates, GUARDS, GuardFlow,
-    LOCK_BLOCKS_MAP, SCAN_CLASSES, SHARED_MAP, ScanCell, Stop,
+    BLOCKS_MAP, Block, CALLERS, CALLERS_MAP, CommandCell, ERRNO_SLOTS, Flow as Fates, LOCK_BLOCKS_MAP,
+    SCAN_CLASSES, SHARED_MAP, ScanCell, Stop,
 };
 use probe_model::attribution::Row;
 use probe_model::histogram::Histogram;
@@ -25,7 +24,6 @@ use probe_model::sample::{Calls, Counters, Instant, Sample, Scans};
 use rustix::time::{ClockId, clock_gettime};
 
 use super::attribution::{self, Callers};
-use super::guard::Guarded;
 use super::load::{Programs, possible_cpus};
 use super::locks::LockReader;
 use super::mapping::Mapping;
@@ -42,7 +40,6 @@ pub(super) struct Reader {
     runs: Vec<Total>,
     callers: Callers,
     locks: Option<LockReader>,
-    guarded: Option<Guarded>,
 }
 
 /// Calls by outcome.
@@ -98,13 +95,7 @@ impl Reader {
             runs: (0..Stop::COUNT).map(|index| Total::at::<RunLengths>(stop(index))).collect(),
             callers,
             locks,
-            guarded: None,
         }
-    }
-
-    /// Count the calls that come out of the guards' ring too.
-    pub(super) fn guard(&mut self, ring: RingBuf<MapData>) {
-        self.guarded = Some(Guarded::new(ring));
     }
 
     pub(super) fn cpus(&self) -> u32 {
@@ -121,13 +112,7 @@ impl Reader {
     /// Add up all CPUs.
     pub(super) fn sample(&mut self, missed: &Missed<'_>, depth: Depth) -> Sample {
         let at = now();
-        if let Some(guarded) = &mut self.guarded {
-            guarded.drain();
-        }
-        let mut attribution = self.callers.rows(&self.blocks);
-        if let Some(guarded) = &self.guarded {
-            guarded.add_to_rows(&mut attribution, |slot| self.callers.empty_row(slot));
-        }
+        let attribution = self.callers.rows(&self.blocks);
         let dispatch = self.dispatch(depth);
         let get_phys = self.get_phys(depth, &attribution);
         let mut flow = self.flows(missed);
@@ -156,20 +141,10 @@ impl Reader {
         }
     }
 
-    /// What a site's guards did on a CPU.
-    fn guards(&self, cpu: usize, site: SiteId) -> [GuardFlow; GUARDS] {
-        let of_site = site as usize * size_of::<[GuardFlow; GUARDS]>();
-        self.blocks.part(cpu, offset_of!(Block, guard) + of_site)
-    }
-
     /// Canary calls that a site has counted.
     pub(super) fn canaries(&self, site: SiteId) -> u64 {
         let seen = offset_of!(Block, flow) + site as usize * size_of::<Fates>();
-        let of_cpu = |cpu| {
-            let guarded: u64 = self.guards(cpu, site).iter().map(|guard| guard.canary).sum();
-            self.blocks.part::<Fates>(cpu, seen).canary + guarded
-        };
-        (0..self.blocks.elements()).map(of_cpu).sum()
+        (0..self.blocks.elements()).map(|cpu| self.blocks.part::<Fates>(cpu, seen).canary).sum()
     }
 
     /// Fates that are counted at the sites; `exited` is not among them.
@@ -184,7 +159,6 @@ impl Reader {
                 return_recursion: now.exit_recursion.saturating_sub(before.exit_recursion),
                 session_missed: now.either.saturating_sub(before.either),
                 call_missed: now.call.saturating_sub(before.call),
-                guard_missed: now.guard.map(|misses| misses - before.guard.unwrap_or(0)),
                 ..Flow::default()
             };
             for cpu in 0..self.blocks.elements() {
@@ -202,17 +176,6 @@ impl Reader {
                     canary: fates.canary,
                     ..Flow::default()
                 });
-                for guard in self.guards(cpu, site.id) {
-                    sum.append(&Flow {
-                        entered: guard.entered,
-                        unmatched: guard.unseen,
-                        unseen: guard.unseen,
-                        canary: guard.canary,
-                        backwards: guard.backwards,
-                        guard_dropped: guard.dropped,
-                        ..Flow::default()
-                    });
-                }
             }
             flows.insert(site.name.to_owned(), sum);
         }
@@ -236,9 +199,6 @@ impl Reader {
                 dispatch.insert(name, Calls { ok, failed, errors: outcomes.errors.clone() });
             }
         }
-        if let Some(guarded) = &self.guarded {
-            guarded.add_to_dispatch(&mut dispatch);
-        }
         dispatch
     }
 
@@ -255,10 +215,7 @@ impl Reader {
         let runs = runs.map(|(stop, histogram)| (stop.name().to_owned(), histogram)).collect();
         let (_, failed) = self.failed_scans.read(blocks, depth);
         let errors = self.failed_scans.errors.clone();
-        let mut scans = Scans { ok, failed, errors, pages: attribution::pages(attribution), runs };
-        if let Some(guarded) = &self.guarded {
-            guarded.add_to_scans(&mut scans);
-        }
+        let scans = Scans { ok, failed, errors, pages: attribution::pages(attribution), runs };
         (scans.count() > 0).then_some(scans)
     }
 }
@@ -299,7 +256,7 @@ fn returned(flow: &mut BTreeMap<String, Flow>, dispatch: &BTreeMap<String, Calls
             SiteId::GetPhys => get_phys.map_or(0, Scans::count),
         };
         if let Some(flow) = flow.get_mut(site.name) {
-            flow.exited = counted + flow.backwards + flow.unread + flow.canary + flow.guard_dropped;
+            flow.exited = counted + flow.backwards + flow.unread + flow.canary;
         }
     }
 }

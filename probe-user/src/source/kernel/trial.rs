@@ -47,7 +47,6 @@ fn programs(backend: Backend, logs: LogLevel) -> Result<(Config, Programs), Sour
         canary_thread: 0,
         calls: None,
         locks: false,
-        guard: false,
         run_times: false,
     };
     let programs = load::load(&config)?;

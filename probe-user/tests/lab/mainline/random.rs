@@ -25,7 +25,7 @@ const PAGE: u64 = 4096;
 
 fn random_questions_are_answered_as_the_page_tables_say(backend: &str) {
     guest::huge_pages(16);
-    let each = QUESTIONS.div_ceil(3 * MEMORIES.len() as u64);
+    let each = QUESTIONS.div_ceil(4 * MEMORIES.len() as u64);
     for (place, name) in (0u64..).zip(MEMORIES) {
         let memory = Memory::named(name).unwrap();
         ask(backend, &format!("random-{name}"), memory, each, &mut Chance::new(0x00c0_ffee + place));

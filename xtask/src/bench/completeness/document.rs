@@ -39,6 +39,9 @@ them within a row.
 * **Trampolines have no pool**, but do not run a program that is already running on the same CPU. Who was preempted
   in the middle of one makes the kernel skip it for everybody else there, until it goes on. The kernel counts that
   too.
+* **A kprobe session has neither.** The function graph tracer keeps each call on its thread's own shadow stack, and runs
+  the program with preemption off: no thread can be in the way of another's call. It costs twice as much as a
+  trampoline (docs/overhead.md).
 
 ## What iovascope does about it
 

@@ -47,7 +47,7 @@ pub(super) const WATCHED_BY: &str = "fsession";
 pub(super) const PEERS: [&str; 2] = ["bpftrace-fentry", "bpftrace-kprobe"];
 
 /// Every arm, in the order of the table. A new one is a row here.
-pub(super) const ARMS: [Arm; 14] = [
+pub(super) const ARMS: [Arm; 16] = [
     Arm {
         name: NONE,
         what: "no probe: the caller, the system call, the ioctl, the scan",
@@ -84,11 +84,6 @@ pub(super) const ARMS: [Arm; 14] = [
         tool: Tool::Ours { backend: "fsession", options: &["--locks"] },
     },
     Arm {
-        name: "fsession-guard",
-        what: "iovascope, and guards for calls that meet the program preempted",
-        tool: Tool::Ours { backend: "fsession", options: &["--guard"] },
-    },
-    Arm {
         name: "record-10hz",
         what: "iovascope, everything, and the recorder samples ten times a second meanwhile",
         tool: Tool::Watched { mode: "record" },
@@ -102,6 +97,21 @@ pub(super) const ARMS: [Arm; 14] = [
         name: "fentry",
         what: "iovascope, everything",
         tool: Tool::Ours { backend: "fentry", options: &[] },
+    },
+    Arm {
+        name: "kprobe-session",
+        what: "iovascope, everything",
+        tool: Tool::Ours { backend: "kprobe-session", options: &[] },
+    },
+    Arm {
+        name: "kprobe-session-calls",
+        what: "iovascope, and one call in 1,000 recorded by itself",
+        tool: Tool::Ours { backend: "kprobe-session", options: &["--calls-every", "1000"] },
+    },
+    Arm {
+        name: "kprobe-session-locks",
+        what: "iovascope, and lock waits",
+        tool: Tool::Ours { backend: "kprobe-session", options: &["--locks"] },
     },
     Arm {
         name: "kprobe",
@@ -268,15 +278,12 @@ mod tests {
     fn what_the_binary_lacks_is_left_out_and_said_unless_asked_for() {
         let (chosen, missing) = choose(&[], &binary(&["kprobe"])).unwrap();
         assert!(names(&chosen).contains(&"kprobe"));
-        let ours = [
-            "fsession",
-            "fsession-calls",
-            "fsession-locks",
-            "fsession-guard",
-            "record-10hz",
-            "top-10hz",
-            "fentry",
-        ];
+        let is_ours = |arm: &&Arm| match arm.tool {
+            Tool::Ours { backend, .. } => backend != "kprobe",
+            Tool::Watched { .. } => true,
+            Tool::Nothing | Tool::Empty { .. } | Tool::Bpftrace { .. } => false,
+        };
+        let ours: Vec<_> = ARMS.iter().filter(is_ours).map(|arm| arm.name).collect();
         assert_eq!(names(&missing), ours);
         assert!(choose(&["fsession".to_owned()], &binary(&["kprobe"])).is_err());
         assert!(

@@ -41,7 +41,8 @@ kernel's own count. A baseline that varies by more than 1 % fails the run.
 
 * **Empty probes** are the floor of their mechanism: what entering and leaving programs costs when they do
   nothing, not even read the clock.
-* **iovascope** records all that it records by default, which is what `iovascope report` shows.
+* **iovascope** records all that it records by default, which is what `iovascope report` shows. Which of its backends
+  sees every call where threads contend, one CPU cannot show: docs/completeness.md does.
 * **`record-10hz` and `top-10hz`** are the arm `fsession` while its counters are read: by the recorder ten times a
   second, and by the dashboard that draws ten frames a second on a terminal. Their loops are longer, so that a dozen
   readings fall into one, and what is counted is the driver's own thread: there is one CPU, and the reader takes its turn
@@ -59,8 +60,11 @@ kernel's own count. A baseline that varies by more than 1 % fails the run.
   of a histogram and the entries of a hash table evict somebody's lines; that cost is not here.
 * **Locked operations.** An atomic read-modify-write counts one instruction and takes tens of cycles, more
   when another CPU holds the line. Hash maps take locks, plain counters do not.
-* **Prediction.** A kretprobe replaces a return address, so the processor's return stack mispredicts; fentry
-  and fsession do not. Indirect calls and their mitigations cost more than their instructions.
+* **The rest of the machine.** While a kprobe session is attached, the function graph tracer has a shadow stack of
+  4 KiB for every thread and a probe at every switch of threads; other threads pay that, not the calls here.
+* **Prediction.** A kretprobe replaces a return address, and the function graph tracer of a kprobe session does, so the
+  processor's return stack mispredicts; fentry and fsession do not. Indirect calls and their mitigations cost more than
+  their instructions.
 * **Address translation.** A miss of the TLB walks page tables in hardware: no instruction is executed.
 * **Slow instructions.** Reading the time stamp counter is one instruction here and tens of cycles on
   hardware, more in a VM that traps it.

@@ -32,9 +32,9 @@ pub(super) fn attach(
         let program = loader.load(site, AttachType::KprobeSession, name).map_err(explained)?;
         Ok((site, name, program))
     };
-    let loaded = SITES.iter().map(load).collect::<Result<Vec<_>, SourceError>>()?;
+    let programs = SITES.iter().map(load).collect::<Result<Vec<_>, SourceError>>()?;
     let link = |(site, name, program)| Session::link(site, name, program).inspect(|_| attached());
-    loaded.into_iter().map(link).collect::<Result<_, _>>().map(Sessions)
+    programs.into_iter().map(link).collect::<Result<_, _>>().map(Sessions)
 }
 
 /// The verifier takes `bpf_rdonly_cast` to void, by which our programs read the kernel's memory, since Linux 6.17
@@ -76,9 +76,9 @@ impl Session {
     }
 
     /// The link's `missed:` are calls that found no room on their thread's shadow stack
-    /// (`fprobe_fgraph_entry`, kernel/trace/fprobe.c), the program's `recursion_misses:` entries or
+    /// (`fprobe_fgraph_entry`, `kernel/trace/fprobe.c`), the program's `recursion_misses:` entries or
     /// returns at which a program of the same kind was running on the CPU (`kprobe_multi_link_prog_run`,
-    /// kernel/trace/bpf_trace.c, Linux 7.3).
+    /// `kernel/trace/bpf_trace.c`, Linux 7.3).
     fn misses(&self) -> Result<Misses, SourceError> {
         let site = self.site.name;
         let whole = misses::link_missed(self.link.as_fd(), site)?;

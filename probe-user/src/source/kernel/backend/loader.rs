@@ -72,7 +72,7 @@ impl Loader {
 
     /// Give a call of a kernel function the kernel's own id.
     fn name_kfunc(&self, instruction: &mut bpf_insn) -> Result<(), SourceError> {
-        let Some(kfunc) = kfunc_of(instruction) else { return Ok(()) };
+        let Some(kfunc) = kfunc_of(*instruction) else { return Ok(()) };
         let not_there = || SourceError::NotInBtf { function: kfunc.name };
         let id = *self.kfuncs.get(kfunc.name).ok_or_else(not_there)?;
         // Kernels have fewer than 2^20 types (BTF_MAX_TYPE).
@@ -83,7 +83,7 @@ impl Loader {
 }
 
 /// The kernel function that an instruction calls by our number.
-fn kfunc_of(instruction: &bpf_insn) -> Option<&'static Kfunc> {
+fn kfunc_of(instruction: bpf_insn) -> Option<&'static Kfunc> {
     let is_helper_call = u32::from(instruction.code) == BPF_JMP | BPF_CALL && instruction.src_reg() == 0;
     KFUNCS.iter().find(|kfunc| is_helper_call && kfunc.number == instruction.imm)
 }

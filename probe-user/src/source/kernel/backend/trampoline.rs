@@ -9,9 +9,6 @@ use super::super::misses::{self, Misses, RunTime, recursion_misses};
 use super::super::{Config, Programs, SourceError};
 use super::loader::Loader;
 
-/// Attempts to attach two programs with nothing in between.
-const ATTEMPTS: u32 = 4;
-
 /// The programs of all sites.
 pub(in super::super) struct Trampolines(Vec<SitePrograms>);
 
@@ -24,16 +21,9 @@ struct SitePrograms {
 
 /// What the programs of a site are called and where they go, the ones at returns first: a call that
 /// begins in between then shows up as a return without an entry, which is counted.
-///
-/// A program that was attached later runs earlier (`hlist_add_head` in kernel/bpf/trampoline.c, Linux 7.3), so
-/// the last guard comes first.
 fn programs_of(site: &Site, config: &Config) -> Vec<(AttachType, &'static str)> {
     let session = if config.needs_extra() { site.fsession_extra } else { site.fsession };
     match config.backend {
-        Backend::Fsession if config.guard => {
-            let guards = site.guards.iter().rev().copied();
-            guards.chain([session]).map(|name| (AttachType::Fsession, name)).collect()
-        }
         Backend::Fsession => vec![(AttachType::Fsession, session)],
         _ => vec![(AttachType::Fexit, site.fentry.exit), (AttachType::Fentry, site.fentry.entry)],
     }
@@ -83,46 +73,24 @@ impl Trampolines {
 
 impl SitePrograms {
     fn link(&mut self) -> Result<(), SourceError> {
-        for _ in 0..ATTEMPTS {
-            for (attach, _, program) in &self.programs {
-                let link = bpf::link(program.as_fd(), *attach).map_err(|error| SourceError::Attach {
-                    program: attach.name(),
-                    symbol: self.site.symbol.to_owned(),
-                    source: Box::new(error),
-                })?;
-                self.links.push(link);
-            }
-            if !self.has_guards() || self.are_neighbours()? {
-                return Ok(());
-            }
-            self.links.clear();
+        for (attach, _, program) in &self.programs {
+            let link = bpf::link(program.as_fd(), *attach).map_err(|error| SourceError::Attach {
+                program: attach.name(),
+                symbol: self.site.symbol.to_owned(),
+                source: Box::new(error),
+            })?;
+            self.links.push(link);
         }
-        Err(SourceError::Crowded { symbol: self.site.symbol })
-    }
-
-    fn has_guards(&self) -> bool {
-        self.programs.iter().any(|(_, name, _)| self.site.guards.contains(name))
-    }
-
-    /// Whether no other program came between the guards and the one that they guard: links are numbered
-    /// in the order in which they are made, whoever makes them.
-    fn are_neighbours(&self) -> Result<bool, SourceError> {
-        let number = |link: &OwnedFd| misses::link_number(link.as_fd(), self.site.name);
-        let numbers = self.links.iter().map(number).collect::<Result<Vec<_>, _>>()?;
-        Ok(numbers.windows(2).all(|pair| pair[1] == pair[0] + 1))
+        Ok(())
     }
 
     /// A trampoline has no pool that could run empty: all it counts is a program that found itself
     /// running on its CPU, preempted.
     fn misses(&self) -> Result<Misses, SourceError> {
         let mut misses = Misses::default();
-        for (attach, name, program) in &self.programs {
+        for (attach, _, program) in &self.programs {
             let count = recursion_misses(program.as_fd(), self.site.name)?;
             match attach {
-                // A call that all missed is one miss of each.
-                AttachType::Fsession if self.site.guards.contains(name) => {
-                    misses.guard = Some(misses.guard.map_or(count, |other| other.min(count)));
-                }
                 AttachType::Fentry => misses.entry = count,
                 AttachType::Fexit => misses.exit_recursion = count,
                 AttachType::Fsession | AttachType::KprobeSession => misses.either = count,
