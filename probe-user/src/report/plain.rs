@@ -241,7 +241,7 @@ fn missed(text: &mut String, report: &Report) {
     }
     let causes = || report.balance.values().flat_map(|balance| balance.lost.keys());
     if causes().any(|cause| cause.is_of_the_backend()) {
-        line!(text, "  {:<10}--backend kprobe-session records these too, at twice the cost of fsession", "");
+        line!(text, "  --backend kprobe-session records these too, at twice the cost of fsession");
     }
     if report.canary.pulse() == Pulse::Dark {
         line!(
