@@ -58,6 +58,7 @@ impl Loader {
         attach: AttachType,
         name: &'static str,
     ) -> Result<OwnedFd, SourceError> {
+        let place = self.functions.as_ref().map(|functions| functions.place(site)).transpose()?;
         let missing = || SourceError::Missing { kind: "program", name: name.to_owned() };
         let program = self.object.programs.get(name).ok_or_else(missing)?;
         let mut instructions =
@@ -65,7 +66,6 @@ impl Loader {
         for instruction in &mut instructions {
             self.name_kfunc(instruction)?;
         }
-        let place = self.functions.as_ref().map(|functions| functions.place(site)).transpose()?;
         bpf::load(name, &self.object.license, &instructions, attach, place)
             .map_err(|refused| SourceError::Program { program: name, source: Box::new(refused) })
     }
