@@ -18,7 +18,8 @@ use crate::{Chore, tool, toolchain, workspace};
 const MOST_MEMORY: u32 = 512;
 /// Longest input that is made, bytes.
 const MOST_BYTES: u32 = 16 << 10;
-/// What stays in the repository of a parser's inputs: the smallest, up to so many bytes in all.
+/// What stays in the repository of a parser's inputs: about so many, of every size, and so many bytes in all.
+const MOST_INPUTS: usize = 60;
 const MOST_KEPT: u64 = 96 << 10;
 
 /// Fuzz the parsers, each for a time.
@@ -93,7 +94,7 @@ impl Fuzz {
     }
 }
 
-/// Replace the corpus by the smallest inputs that reach what it and `found` do.
+/// Add to the corpus, of the smallest inputs that reach what it and `found` do.
 fn keep(program: &Path, parser: &str, found: &Path, kept: &Path) -> Result<()> {
     for (path, _) in files(kept)? {
         let copy = found.join(path.file_name().unwrap_or_default());
@@ -103,11 +104,12 @@ fn keep(program: &Path, parser: &str, found: &Path, kept: &Path) -> Result<()> {
     least.arg(found);
     tool::logged(&mut least, &out().join(format!("{parser}.cmin.log")))?;
     let mut room = MOST_KEPT;
-    for (path, size) in files(found)? {
-        let Some(rest) = room.checked_sub(size) else { break };
+    let all = files(found)?;
+    for (path, size) in all.iter().step_by(all.len().div_ceil(MOST_INPUTS).max(1)) {
+        let Some(rest) = room.checked_sub(*size) else { break };
         room = rest;
         let to = kept.join(path.file_name().unwrap_or_default());
-        fs::copy(&path, &to).with_context(|| format!("cannot copy {}", path.display()))?;
+        fs::copy(path, &to).with_context(|| format!("cannot copy {}", path.display()))?;
     }
     Ok(())
 }

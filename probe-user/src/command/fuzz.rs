@@ -183,7 +183,7 @@ mod tests {
             }
             for input in inputs.iter().filter(|input| !input.is_empty()) {
                 parse(input);
-                for _ in 0..20 {
+                for _ in 0..5 {
                     let mut spoilt = input.clone();
                     for _ in 0..random.usize(1..6) {
                         let place = random.usize(..spoilt.len());

@@ -43,7 +43,7 @@ impl Form {
     /// Seconds until a guest is stopped.
     fn limit(self) -> &'static str {
         match self {
-            Self::Usual => "1800",
+            Self::Usual => "2700",
             Self::Long => "14400",
         }
     }
