@@ -272,28 +272,35 @@ pub(crate) fn runs_agree(recorded: &Recorded) {
     assert_eq!(all("max").into_iter().max(), driven["max"].as_u64());
 }
 
-/// No program, link or map of ours and no kprobe is left.
+/// No program, link or map of ours and no kprobe is left, once the kernel's grace periods are over: it takes them
+/// after the process is gone.
 pub(crate) fn nothing_left() {
-    let left = |kind: &str, is_ours: fn(&Value) -> bool| -> Vec<Value> {
-        let listed = succeed(Command::new("bpftool").args(["-j", kind, "show"]));
-        let all: Value = serde_json::from_slice(&listed.stdout).unwrap();
-        all.as_array().unwrap().iter().filter(|object| is_ours(object)).cloned().collect()
-    };
-    let programs = left("prog", |program| program["type"] == "kprobe" || program["type"] == "tracing");
-    assert!(programs.is_empty(), "left behind: {programs:?}");
-    let links = left("link", |link| {
-        ["perf_event", "tracing", "kprobe_multi"].iter().any(|kind| link["type"] == *kind)
-    });
-    assert!(links.is_empty(), "left behind: {links:?}");
-    // The kernel frees the maps of a program after a grace period of its own.
     let deadline = Instant::now() + Duration::from_mins(1);
     loop {
-        let maps = left("map", |map| map["name"] == "BLOCKS");
-        if maps.is_empty() {
+        let left = left_behind();
+        if left.is_empty() {
             break;
         }
-        assert!(Instant::now() < deadline, "left behind: {maps:?}");
+        assert!(Instant::now() < deadline, "left behind: {left:#?}");
     }
+}
+
+/// What a recorder's BPF objects are called by bpftool, and its kprobes by the kernel.
+fn left_behind() -> Vec<String> {
+    let listed = |kind: &str, is_ours: fn(&Value) -> bool| -> Vec<String> {
+        let listed = succeed(Command::new("bpftool").args(["-j", kind, "show"]));
+        let all: Value = serde_json::from_slice(&listed.stdout).unwrap();
+        let ours = all.as_array().unwrap().iter().filter(|object| is_ours(object));
+        ours.map(|object| format!("{kind} {object}")).collect()
+    };
+    let mut left = listed("prog", |program| is_one_of(program, &["kprobe", "tracing"]));
+    left.extend(listed("link", |link| is_one_of(link, &["perf_event", "tracing", "kprobe_multi"])));
+    left.extend(listed("map", |map| map["name"] == "BLOCKS"));
     let kprobes = fs::read_to_string("/sys/kernel/debug/kprobes/list").unwrap();
-    assert!(kprobes.trim().is_empty(), "left behind: {kprobes}");
+    left.extend(kprobes.lines().map(|line| format!("kprobe {line}")));
+    left
+}
+
+fn is_one_of(object: &Value, types: &[&str]) -> bool {
+    types.iter().any(|kind| object["type"] == *kind)
 }

@@ -113,6 +113,7 @@ fn what_is_scraped_is_what_was_driven() {
     let recorder = guest::Running::begin(BACKEND, "beside-serve");
     let alone = programs();
     recorder.end();
+    guest::nothing_left();
     assert!(!alone.is_empty());
 
     let path = guest::file("served.iova");
