@@ -18,9 +18,14 @@ pub(super) enum Tool {
 }
 
 /// Every arm, in the order of the table. A new one is a row here.
-pub(super) const ARMS: [Arm; 6] = [
+pub(super) const ARMS: [Arm; 7] = [
     Arm { name: "iovascope, fsession", what: "`record --backend fsession`", tool: Tool::Ours("fsession") },
     Arm { name: "iovascope, fentry", what: "`record --backend fentry`", tool: Tool::Ours("fentry") },
+    Arm {
+        name: "iovascope, kprobe-session",
+        what: "`record --backend kprobe-session`",
+        tool: Tool::Ours("kprobe-session"),
+    },
     Arm { name: "iovascope, kprobe", what: "`record --backend kprobe`", tool: Tool::Ours("kprobe") },
     Arm {
         name: "bpftrace, fentry + fexit",
