@@ -2,8 +2,10 @@
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::path::Path;
 use std::process::{Child, Command};
 
+use iovascope::recording::Reader;
 use serde_json::Value;
 
 use crate::guest;
@@ -12,16 +14,17 @@ use crate::guest;
 fn recording(name: &str) -> Child {
     let path = guest::file(name);
     let mut recorder = guest::iovascope(&["record", "-i", "10ms", "-o"]).arg(&path).spawn().unwrap();
-    let mut header = 0;
-    loop {
-        let length = fs::metadata(&path).map_or(0, |file| file.len());
-        header = if header == 0 && length > 8 { length } else { header };
-        if header > 0 && length > header {
-            return recorder;
-        }
+    while !has_a_window(&path) {
         assert!(recorder.try_wait().unwrap().is_none(), "the recorder ended early");
         std::thread::yield_now();
     }
+    recorder
+}
+
+/// Whether a window can be read from a file that is being written.
+fn has_a_window(path: &Path) -> bool {
+    let reader = fs::File::open(path).ok().and_then(|file| Reader::begin(file, "growing".to_owned()).ok());
+    reader.is_some_and(|mut reader| matches!(reader.next_window(), Ok(Some(_))))
 }
 
 fn signal(child: &Child, name: &str) {
