@@ -94,8 +94,8 @@ fn dashboard_config(bytes: &[u8]) {
     assert_eq!(again, Some(chosen), "printed");
 }
 
-/// A recording: read, summed up, reported, exported and compared. The first byte says whether checksums and lengths are put right
-/// before, so that what lies behind them is reached.
+/// A recording: read, summed up, reported, exported and compared. The first byte says whether checksums and lengths
+/// are put right before, so that what lies behind them is reached.
 fn recording(bytes: &[u8]) {
     let Some((&mode, rest)) = bytes.split_first() else { return };
     let bytes = if mode & 1 == 0 { rest.to_vec() } else { framed(rest) };

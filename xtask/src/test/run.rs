@@ -1,7 +1,7 @@
 //! A suite is run: its output read as it comes, counted, judged, and what failed looked at once more.
 
 use std::io::{BufRead as _, BufReader};
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 
 use anyhow::{Context, Result};
 
@@ -32,20 +32,23 @@ pub(super) type Again = Box<dyn Fn(&[String]) -> Result<Command>>;
 
 /// A suite with more failures than this has something wrong with it, and is not asked again.
 const SECOND_LOOKS: usize = 3;
+/// How Rust's test harness ends, and cargo and the lab after it, where tests failed and nothing else did.
+const TESTS_FAILED: i32 = 101;
 
 impl Suite {
     /// Run it; its output goes to ours as it comes. A few tests that failed are run once more, alone: emulated
     /// machines on a busy host are at times slower than any patience. What then passes is named as unsteady.
     pub(super) fn run(&mut self) -> Result<Tally> {
-        let (tally, good) = tally_of(&mut self.command, &self.name)?;
+        let (tally, status) = tally_of(&mut self.command, &self.name)?;
         let some = (1..=SECOND_LOOKS).contains(&tally.failures.len());
-        let again = self.again.as_ref().filter(|_| some && tally.is_whole());
-        let Some(again) = again else { return Ok(self.judge(tally, good)) };
+        // Any other bad end has another reason, such as trouble of a guest's kernel.
+        let tests_failed = status.code() == Some(TESTS_FAILED) && tally.is_whole();
+        let again = self.again.as_ref().filter(|_| some && tests_failed);
+        let Some(again) = again else { return Ok(self.judge(tally, status.success())) };
         ui::say(format!("[test] {}: once more, alone: {}", self.name, tally.failures.join(" ")));
-        let (second, _) = tally_of(&mut again(&tally.failures)?, &self.name)?;
-        let tally = tally.after(&second);
-        let good = tally.failed == 0;
-        Ok(self.judge(tally, good))
+        // A second run in which all tests pass may still end badly: the kernel may have complained.
+        let (second, status) = tally_of(&mut again(&tally.failures)?, &self.name)?;
+        Ok(self.judge(tally.after(&second), status.success()))
     }
 
     fn judge(&self, mut tally: Tally, good: bool) -> Tally {
@@ -68,8 +71,8 @@ impl Suite {
     }
 }
 
-/// What a command's output says, and whether it ended well.
-fn tally_of(command: &mut Command, name: &str) -> Result<(Tally, bool)> {
+/// What a command's output says, and how it ended.
+fn tally_of(command: &mut Command, name: &str) -> Result<(Tally, ExitStatus)> {
     let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn();
     let mut child = child.with_context(|| format!("cannot start {name}"))?;
     let mut tally = Tally::default();
@@ -79,19 +82,23 @@ fn tally_of(command: &mut Command, name: &str) -> Result<(Tally, bool)> {
         tally.read(line.trim_end());
         ui::say(line);
     }
-    let good = child.wait().with_context(|| format!("cannot wait for {name}"))?.success();
-    Ok((tally, good))
+    let status = child.wait().with_context(|| format!("cannot wait for {name}"))?;
+    Ok((tally, status))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// Prints what a harness would, and ends as badly.
-    fn harness(lines: &str) -> Command {
+    /// Prints what a harness would, and ends so.
+    fn harness_that_ends(lines: &str, status: i32) -> Command {
         let mut command = Command::new("sh");
-        command.args(["-c", "printf \"$1\"; ! printf \"$1\" | grep -q FAILED", "sh", lines]);
+        command.args(["-c", "printf \"$1\"; exit $2", "sh", lines, &status.to_string()]);
         command
+    }
+
+    fn harness(lines: &str) -> Command {
+        harness_that_ends(lines, if lines.contains("FAILED") { TESTS_FAILED } else { 0 })
     }
 
     fn suite(judge: Judge) -> Suite {
@@ -134,6 +141,25 @@ mod tests {
             let tally = after(again);
             assert_eq!((tally.passed, tally.failed, tally.unsteady.len()), (1, 2, 0), "{again:?}");
         }
+    }
+
+    #[test]
+    fn a_second_look_that_ends_badly_is_a_failure() {
+        let again: Again =
+            Box::new(|_| Ok(harness_that_ends("running 1 test\ntest result: ok. 1 passed; 0 failed\n", 125)));
+        let first = "running 1 test\ntest a ... FAILED\ntest result: FAILED. 0 passed; 1 failed\n";
+        let mut suite = Suite { command: harness(first), again: Some(again), ..suite(Judge::Guest) };
+        let tally = suite.run().unwrap();
+        assert_eq!((tally.failed, tally.unsteady.len()), (1, 1));
+    }
+
+    #[test]
+    fn trouble_beside_failed_tests_gets_no_second_look() {
+        let lines = "running 1 test\ntest a ... FAILED\ntest result: FAILED. 0 passed; 1 failed\n";
+        let again: Again = Box::new(|_| unreachable!("nobody asks"));
+        let command = harness_that_ends(lines, 125);
+        let mut suite = Suite { command, again: Some(again), ..suite(Judge::Guest) };
+        assert_eq!(suite.run().unwrap().failed, 1);
     }
 
     #[test]
