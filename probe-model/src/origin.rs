@@ -155,10 +155,25 @@ pub struct Recording {
     pub anchors: Vec<Anchor>,
 }
 
-/// More marks than this are counted as skipped: a reader's memory has a bound.
+/// Marks that are kept of a recording, here and in the dashboard; a reader counts the rest as skipped.
 pub const MOST_MARKS: usize = 1024;
 
 impl Recording {
+    /// One window alone, of a recording that may still grow: nothing is known of how that ends.
+    pub fn of_window(header: Header, window: Window) -> Self {
+        Self {
+            header,
+            window,
+            windows: 1,
+            part: true,
+            end: None,
+            unclean: None,
+            skipped: 0,
+            marks: Vec::new(),
+            anchors: Vec::new(),
+        }
+    }
+
     /// Every call of every site is in the figures, and the recording is whole.
     pub fn is_complete(&self) -> bool {
         self.unclean.is_none()

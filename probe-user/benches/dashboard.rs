@@ -12,16 +12,15 @@ use std::time::Duration;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use iovascope::source::kernel::made_up::{MadeUp, Scan};
-use iovascope::tui::app::{App, Context, Length, Msg, Setup, Units};
+use iovascope::tui::app::{App, Context, Length, Msg, Setup};
 use iovascope::tui::feed::Feed;
 use iovascope::tui::screen::{self, Ability};
-use iovascope::tui::theme::{Depth, THEMES};
+use iovascope::tui::theme::Depth;
 use iovascope::tui::views;
 use probe_common::command::ROW_GET_PA;
 use probe_common::wire::Stop;
 use probe_model::origin::Header;
 use probe_model::sample::{Instant, Sample};
-use probe_model::timeline::Budget;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use rustix::time::{ClockId, clock_gettime};
@@ -54,17 +53,7 @@ impl Bench {
     fn new() -> Self {
         let counters = MadeUp::new(u32::try_from(CPUS).unwrap()).unwrap();
         (0..CPUS).for_each(|cpu| counters.fill(cpu, 3));
-        let app = App::new(Setup {
-            name: "bench".to_owned(),
-            live: true,
-            length: Length::TenSeconds,
-            units: Units::Auto,
-            theme: 0,
-            view: 0,
-            views: views::ALL.len(),
-            themes: THEMES.len(),
-            budget: Budget::USUAL,
-        });
+        let app = App::new(Setup { length: Length::TenSeconds, ..Setup::usual("bench", true) });
         let buffer = Buffer::empty(Rect::new(0, 0, 120, 40));
         let mut bench = Self { counters, app, second: 0, random: fastrand::Rng::with_seed(1), buffer };
         let header = Header { page_size: 4096, cpus: 64, ..Header::default() };

@@ -6,15 +6,12 @@
 
 use std::fs;
 
-use iovascope::tui::app::{App, Context, Length, Msg, Setup, Units};
+use iovascope::tui::app::{App, Context, Msg, Setup};
 use iovascope::tui::feed::Feed;
-use iovascope::tui::theme::THEMES;
-use iovascope::tui::views;
 use probe_common::bucket::{LATENCY, LATENCY_FAILED};
 use probe_model::histogram::Histogram;
 use probe_model::origin::Header;
 use probe_model::sample::{Calls, Counters, Instant, Sample, Scans};
-use probe_model::timeline::Budget;
 
 const SECOND: u64 = 1_000_000_000;
 const HOUR: u64 = 3600;
@@ -70,17 +67,7 @@ impl Source {
 
 #[test]
 fn memory_is_flat_over_a_day_of_samples() {
-    let mut app = App::new(Setup {
-        name: "a day".to_owned(),
-        live: false,
-        length: Length::All,
-        units: Units::Auto,
-        theme: 0,
-        view: 0,
-        views: views::ALL.len(),
-        themes: THEMES.len(),
-        budget: Budget::USUAL,
-    });
+    let mut app = App::new(Setup::usual("a day", false));
     let started = Instant { monotonic: SECOND, realtime: SECOND };
     let header = Header { page_size: 4096, cpus: 64, started, ..Header::default() };
     app.update(Msg::Feed(Feed::Started(Box::new(header))), &Context::default());

@@ -11,18 +11,17 @@ use std::thread;
 use std::time::Duration;
 
 use iovascope::recording::Writer;
-use iovascope::tui::app::{self, Length, Units};
+use iovascope::tui;
+use iovascope::tui::app;
 use iovascope::tui::feed::Feed;
 use iovascope::tui::run::TuiError;
 use iovascope::tui::screen::Ability;
-use iovascope::tui::theme::{Depth, THEMES};
-use iovascope::tui::{self, views};
+use iovascope::tui::theme::Depth;
 use probe_common::bucket::{LATENCY, LATENCY_FAILED};
 use probe_model::histogram::Histogram;
 use probe_model::loss::Flow;
 use probe_model::origin::Header;
 use probe_model::sample::{Calls, Counters, Instant, Sample};
-use probe_model::timeline::Budget;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags, open};
 use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, kill_process, pidfd_open, waitid};
@@ -387,17 +386,7 @@ fn a_panic_gives_the_terminal_back_and_ends_it() {
 /// The dashboard in this very process, with a panic when `e` is pressed.
 fn panic_on_e(place: &str) {
     let setup = tui::Setup {
-        app: app::Setup {
-            name: "panics".to_owned(),
-            live: true,
-            length: Length::All,
-            units: Units::Auto,
-            theme: 0,
-            view: 0,
-            views: views::ALL.len(),
-            themes: THEMES.len(),
-            budget: Budget::USUAL,
-        },
+        app: app::Setup::usual("panics", true),
         ability: Ability { depth: Depth::None, ascii: false },
         refresh: Duration::from_millis(100),
         mouse: true,

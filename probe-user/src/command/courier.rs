@@ -7,8 +7,8 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use probe_model::call::Call;
+use probe_model::origin::MOST_MARKS;
 
-use crate::tui::app::MOST_MARKS;
 use crate::tui::feed::Feed;
 use crate::tui::run::Feeder;
 

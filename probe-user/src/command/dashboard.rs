@@ -58,17 +58,7 @@ pub(super) fn export(exported: &Exported<'_>) -> Result<String, String> {
     let (Some(window), Some(header)) = (exported.window, exported.header) else {
         return Ok(format!("{name}.txt written; there is no window to report"));
     };
-    let report = Report::of(Recording {
-        header: header.clone(),
-        window: window.clone(),
-        windows: 1,
-        part: true,
-        end: None,
-        unclean: None,
-        skipped: 0,
-        marks: Vec::new(),
-        anchors: Vec::new(),
-    });
+    let report = Report::of(Recording::of_window(header.clone(), window.clone()));
     let json = serde_json::to_vec_pretty(&report).map_err(|error| error.to_string())?;
     write_new(&format!("{name}.json"), &json)?;
     Ok(format!("{name}.txt and .json written"))

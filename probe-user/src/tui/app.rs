@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use probe_model::call::Call;
-use probe_model::origin::{Header, Mark};
+use probe_model::origin::{Header, MOST_MARKS, Mark};
 use probe_model::sample::{Instant, Sample};
 use probe_model::timeline::{Budget, Thinning, Timeline};
 
@@ -15,11 +15,11 @@ use super::feed::{Driver, Ended, Feed};
 use super::key::{self, Action, Key};
 use super::shown::Shown;
 use super::table::Look;
+use super::theme::THEMES;
+use super::views;
 
 /// Lines of the command's output that are kept.
 const OUTPUT_LINES: usize = 500;
-/// Marks that are kept.
-pub const MOST_MARKS: usize = 1024;
 /// How long a message stays.
 const MESSAGE: Duration = Duration::from_secs(5);
 
@@ -37,6 +37,23 @@ pub struct Setup {
     pub views: usize,
     pub themes: usize,
     pub budget: Budget,
+}
+
+impl Setup {
+    /// What is used when nothing else is said.
+    pub fn usual(name: impl Into<String>, live: bool) -> Self {
+        Self {
+            name: name.into(),
+            live,
+            length: Length::All,
+            units: Units::Auto,
+            theme: 0,
+            view: 0,
+            views: views::ALL.len(),
+            themes: THEMES.len(),
+            budget: Budget::USUAL,
+        }
+    }
 }
 
 /// Length of the window.

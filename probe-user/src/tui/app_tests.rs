@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use ratatui::layout::Rect;
 
-use super::super::testing::{self, Recorded};
+use super::super::testing::Recorded;
 use super::super::{screen, views};
 use super::*;
 
@@ -18,7 +18,7 @@ struct Session {
 
 impl Session {
     fn over(recorded: &Recorded, live: bool) -> Self {
-        let mut session = Self { app: App::new(testing::setup(live)), now: Duration::ZERO };
+        let mut session = Self { app: App::new(Setup::usual("test.iova", live)), now: Duration::ZERO };
         for feed in recorded.feeds() {
             session.tell(Msg::Feed(feed));
         }
@@ -126,7 +126,7 @@ fn a_recording_is_played_stepped_and_sought() {
 #[test]
 fn freezing_pins_the_window_while_counting_goes_on() {
     let recorded = Recorded::mixed();
-    let mut session = Session { app: App::new(testing::setup(true)), now: Duration::ZERO };
+    let mut session = Session { app: App::new(Setup::usual("test.iova", true)), now: Duration::ZERO };
     let feeds = recorded.feeds();
     let half = feeds.len() / 2;
     for feed in feeds[..half].iter().cloned() {

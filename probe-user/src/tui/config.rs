@@ -214,15 +214,11 @@ impl Chosen {
     pub fn setup(&self, name: String, live: bool) -> super::Setup {
         super::Setup {
             app: super::app::Setup {
-                name,
-                live,
                 length: self.length,
                 units: self.units,
                 theme: self.theme,
                 view: self.view,
-                views: views::ALL.len(),
-                themes: THEMES.len(),
-                budget: probe_model::timeline::Budget::USUAL,
+                ..super::app::Setup::usual(name, live)
             },
             ability: super::screen::Ability { depth: self.depth, ascii: self.ascii },
             refresh: self.refresh,

@@ -6,11 +6,11 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use unicode_width::UnicodeWidthStr as _;
 
-use super::super::app::{Context, Msg};
+use super::super::app::{Context, Msg, Setup};
 use super::super::feed::Feed;
 use super::super::key::Key;
 use super::super::run::as_text;
-use super::super::testing::{self, Recorded};
+use super::super::testing::Recorded;
 use super::super::theme::THEMES;
 use super::*;
 use crate::recording::Recording;
@@ -21,7 +21,7 @@ const FULL: Ability = Ability { depth: Depth::True, ascii: false };
 const PLAIN: Ability = Ability { depth: Depth::None, ascii: true };
 
 fn app(recorded: &Recorded, live: bool) -> App {
-    let mut app = App::new(testing::setup(live));
+    let mut app = App::new(Setup::usual("test.iova", live));
     for feed in recorded.feeds() {
         app.update(Msg::Feed(feed), &Context::default());
     }
@@ -247,17 +247,7 @@ fn details_are_the_reports(app: &mut App, report: &Report) {
 
 fn report(app: &App) -> Report {
     let shown = app.shown.as_ref().unwrap();
-    Report::of(Recording {
-        header: app.header.clone().unwrap(),
-        window: shown.window.clone(),
-        windows: 1,
-        part: true,
-        end: None,
-        unclean: None,
-        skipped: 0,
-        marks: Vec::new(),
-        anchors: Vec::new(),
-    })
+    Report::of(Recording::of_window(app.header.clone().unwrap(), shown.window.clone()))
 }
 
 /// The window "all" is what `report` reads from the file, the extremes too.

@@ -13,32 +13,13 @@ use probe_model::loss::Flow;
 use probe_model::origin::Header;
 use probe_model::sample::Scans;
 use probe_model::sample::{Calls, Counters, Instant, Sample};
-use probe_model::timeline::Budget;
 
-use super::app::{Length, Setup, Units};
 use super::feed::{Ended, Feed};
-use super::theme::THEMES;
-use super::views;
 use crate::recording::{Event, Reader};
 
 /// What a source would tell.
 #[derive(Debug, Clone)]
 pub(crate) struct Recorded(Vec<Feed>);
-
-/// The usual app.
-pub(crate) fn setup(live: bool) -> Setup {
-    Setup {
-        name: "test.iova".to_owned(),
-        live,
-        length: Length::All,
-        units: Units::Auto,
-        theme: 0,
-        view: 0,
-        views: views::ALL.len(),
-        themes: THEMES.len(),
-        budget: Budget::USUAL,
-    }
-}
 
 impl Recorded {
     pub(crate) fn feeds(&self) -> Vec<Feed> {
