@@ -5,6 +5,7 @@
 use crate::canary::Pulse;
 use crate::contiguity;
 use crate::errno;
+use crate::loss::SESSION;
 use crate::scan_cost;
 use crate::unit;
 use crate::window::Window;
@@ -49,10 +50,10 @@ const TAIL: u64 = 100;
 /// Fewer calls have no tail.
 const ENOUGH: u64 = 1000;
 
-/// What a window says, most important first. `page_size` in bytes.
-pub fn of(window: &Window, page_size: u64) -> Vec<Finding> {
+/// What a window says, most important first. `page_size` in bytes; `backend` recorded it.
+pub fn of(window: &Window, page_size: u64, backend: &str) -> Vec<Finding> {
     let mut found = Vec::new();
-    trust(window, &mut found);
+    trust(window, backend, &mut found);
     scans(window, page_size, &mut found);
     errors(window, &mut found);
     found.sort_by_key(|finding| finding.severity);
@@ -63,7 +64,7 @@ fn add(found: &mut Vec<Finding>, severity: Severity, what: String, advice: &'sta
     found.push(Finding { severity, what, advice });
 }
 
-fn trust(window: &Window, found: &mut Vec<Finding>) {
+fn trust(window: &Window, backend: &str, found: &mut Vec<Finding>) {
     let counters = &window.counters;
     if counters.canary.pulse() == Pulse::Dark {
         let dark = unit::nanos(counters.canary.dark);
@@ -78,12 +79,16 @@ fn trust(window: &Window, found: &mut Vec<Finding>) {
         let balance = flow.balance();
         if balance.lost_calls() > 0 {
             let (lost, calls) = (unit::count(balance.lost_calls()), unit::count(balance.calls));
-            let advice = if balance.is_biased() {
-                "The lost calls are the slow ones, so percentiles are too low. Use --backend kprobe-session."
-            } else if balance.lost.iter().any(|(cause, _)| cause.is_of_the_backend()) {
-                "The figures leave these calls out. --backend kprobe-session would have them, at a higher cost."
-            } else {
-                "The figures leave these calls out. The view Loss & cost says why."
+            let most = balance.lost.iter().max_by_key(|(_, calls)| calls);
+            let advice = match most.and_then(|(cause, _)| cause.measured_by(backend)) {
+                _ if balance.is_biased() => {
+                    "The lost calls are the slow ones, so percentiles are too low. Use --backend kprobe-session."
+                }
+                Some(SESSION) => {
+                    "The figures leave these calls out. --backend kprobe-session would have them, at a higher cost."
+                }
+                Some(_) => "The figures leave these calls out. --backend fsession or fentry would have them.",
+                None => "The figures leave these calls out. The view Loss & cost says why.",
             };
             add(
                 found,
@@ -209,22 +214,30 @@ mod tests {
                 ..Counters::default()
             }),
             4096,
+            "fsession",
         );
         let severities: Vec<_> = found.iter().map(|finding| finding.severity).collect();
         assert_eq!(severities, [Severity::Untrue, Severity::Untrue, Severity::Warning]);
         assert!(found[1].what.contains("40 of 640") && found[1].advice.contains("too low"));
         let skipped = Flow { entered: 640, exited: 639, session_missed: 1, ..Flow::default() };
         let whole = Flow { entered: 639, exited: 639, call_missed: 1, ..Flow::default() };
-        for (flow, advised) in [(lossy, true), (skipped, true), (whole, false)] {
+        let inside = Flow { entered: 639, exited: 639, entry_missed: 1, ..Flow::default() };
+        for (flow, backend, advised) in [
+            (lossy, "kprobe", "--backend kprobe-session"),
+            (skipped, "fsession", "--backend kprobe-session"),
+            (inside, "fentry", "--backend kprobe-session"),
+            (inside, "kprobe", "--backend fsession or fentry"),
+            (whole, "kprobe-session", "--backend fsession or fentry"),
+        ] {
             let flow = [("get_phys".to_owned(), flow)].into();
-            let found = of(&window(Counters { flow, ..Counters::default() }), 4096);
-            assert_eq!(found[0].advice.contains("--backend kprobe-session"), advised, "{found:?}");
+            let found = of(&window(Counters { flow, ..Counters::default() }), 4096, backend);
+            assert!(found[0].advice.contains(advised), "{backend}: {found:?}");
         }
         assert!(found[2].what.contains("100.0 % of IOAS_MAP fail, most with EINVAL"));
     }
 
     #[test]
     fn a_quiet_window_says_nothing() {
-        assert_eq!(of(&window(Counters::default()), 4096), []);
+        assert_eq!(of(&window(Counters::default()), 4096, "kprobe"), []);
     }
 }

@@ -97,6 +97,11 @@ pub enum Cause {
     OutputsUnread,
 }
 
+/// No call finds its program preempted.
+pub(crate) const SESSION: &str = "kprobe-session";
+/// No call finds them switched off.
+const TRAMPOLINES: &str = "fsession or fentry";
+
 impl Cause {
     /// Every cause.
     pub const ALL: [Self; 9] = [
@@ -126,10 +131,20 @@ impl Cause {
         }
     }
 
-    /// Whether another way to attach would not have lost the call: a kprobe session has no pool, and is not
-    /// preempted in the middle.
-    pub fn is_of_the_backend(self) -> bool {
-        matches!(self, Self::EntryMissed | Self::ReturnMissed | Self::ReturnRecursion | Self::BothMissed)
+    /// The other backends that would have measured a call which `backend` lost to this.
+    ///
+    /// A kprobe session has no pool, and is not preempted in the middle as a trampoline's program is. Trampolines
+    /// do not ask whether the CPU is inside the kernel's map code, where it runs no program of a kprobe
+    /// (`bpf_prog_active`, `kernel/trace/bpf_trace.c`, Linux 7.3).
+    pub fn measured_by(self, backend: &str) -> Option<&'static str> {
+        let is_recursion = matches!(self, Self::EntryMissed | Self::ReturnRecursion | Self::BothMissed);
+        match self {
+            Self::ReturnMissed => Some(SESSION),
+            Self::CallMissed => Some(TRAMPOLINES),
+            _ if is_recursion && backend == "kprobe" => Some(TRAMPOLINES),
+            _ if is_recursion => Some(SESSION),
+            _ => None,
+        }
     }
 
     /// What happened, for people.

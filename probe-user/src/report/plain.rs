@@ -1,5 +1,6 @@
 //! The report as text, under 80 columns.
 
+use std::collections::BTreeMap;
 use std::fmt::{Display, Write as _};
 use std::io::{self, Write};
 
@@ -239,9 +240,14 @@ fn missed(text: &mut String, report: &Report) {
     for (site, balance) in &report.balance {
         site_balance(text, site, balance);
     }
-    let causes = || report.balance.values().flat_map(|balance| balance.lost.keys());
-    if causes().any(|cause| cause.is_of_the_backend()) {
-        line!(text, "  --backend kprobe-session records these too, at twice the cost of fsession");
+    let mut measured_by: BTreeMap<&str, u64> = BTreeMap::new();
+    for (cause, calls) in report.balance.values().flat_map(|balance| &balance.lost) {
+        if let Some(other) = cause.measured_by(&report.header.backend) {
+            *measured_by.entry(other).or_default() += calls;
+        }
+    }
+    for (other, calls) in measured_by {
+        line!(text, "  --backend {other} would have measured {} of these", unit::count(calls));
     }
     if report.canary.pulse() == Pulse::Dark {
         line!(

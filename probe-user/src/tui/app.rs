@@ -274,7 +274,8 @@ impl App {
             .is_some_and(|shown| (shown.window.from, shown.window.to) == (older.at, newer.at));
         if !same {
             let window = probe_model::window::Window::between(older, newer);
-            self.shown = Some(Shown::of(window, self.page_size()));
+            let backend = self.header.as_ref().map_or("", |header| &header.backend);
+            self.shown = Some(Shown::of(window, self.page_size(), backend));
         }
     }
 

@@ -54,8 +54,8 @@ pub struct Shown {
 }
 
 impl Shown {
-    /// The figures of a window. `page_size` in bytes.
-    pub fn of(window: Window, page_size: u64) -> Self {
+    /// The figures of a window. `page_size` in bytes; `backend` recorded it.
+    pub fn of(window: Window, page_size: u64, backend: &str) -> Self {
         let counters = &window.counters;
         let commands: Vec<_> = counters.dispatch.iter().map(|(name, calls)| command(name, calls)).collect();
         let scans = counters.get_phys.as_ref();
@@ -84,7 +84,7 @@ impl Shown {
                 .collect(),
             contiguity: scans.and_then(contiguity::of),
             cost: scans.and_then(|scans| scan_cost::fit(scans, page_size)),
-            findings: finding::of(&window, page_size),
+            findings: finding::of(&window, page_size, backend),
             window,
         }
     }

@@ -20,7 +20,7 @@ pub(crate) struct Recorder {
 impl Recorder {
     /// Start it; it counts when this returns.
     pub(crate) fn start(name: &str, options: &[&str]) -> Self {
-        let file = guest::file(&format!("{name}.iova"));
+        let file = guest::file(format!("{name}.iova"));
         let mut command = guest::iovascope(&["record", "-i", "100ms", "-o"]);
         let mut child = command.arg(&file).args(options).stderr(Stdio::piped()).spawn().unwrap();
         let said = BufReader::new(child.stderr.take().unwrap());

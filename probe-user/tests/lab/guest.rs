@@ -40,7 +40,7 @@ pub(crate) use by_every_backend;
 pub(crate) type Counts = BTreeMap<(String, String), u64>;
 
 /// A file in this run's folder; the name is the test's.
-pub(crate) fn file(name: &str) -> PathBuf {
+pub(crate) fn file(name: impl AsRef<Path>) -> PathBuf {
     let folder = std::env::var_os("LAB_OUT").expect("these tests run in the lab's guest");
     PathBuf::from(folder).join(name)
 }
@@ -106,7 +106,7 @@ pub(crate) fn record_load_by(backend: &str, name: &str, load: &str) -> Recorded 
 
 /// The same with more options for the recorder.
 pub(crate) fn record_load_with(name: &str, options: &[&str], load: &str) -> Recorded {
-    let (recording, result) = (file(&format!("{name}.iova")), file(&format!("{name}.load.json")));
+    let (recording, result) = (file(format!("{name}.iova")), file(format!("{name}.load.json")));
     let mut command = iovascope(&["record", "-o"]);
     command.arg(&recording).args(["-i", "100ms"]).args(options);
     command.args(["--", "iovascope", "load", "--json"]).args(load.split_whitespace());
@@ -123,6 +123,7 @@ pub(crate) fn record_load_with(name: &str, options: &[&str], load: &str) -> Reco
 /// A recorder in the background, counting already; it ends when it is told to.
 pub(crate) struct Running {
     child: Child,
+    /// In memory: what the guest shares with the host gives ENODATA to who reads while it grows.
     path: PathBuf,
 }
 
@@ -134,7 +135,7 @@ impl Running {
 
     /// The same with more options.
     pub(crate) fn begin_with(backend: &str, name: &str, options: &[&str]) -> Self {
-        let path = file(&format!("{name}-{backend}.iova"));
+        let path = Path::new("/tmp").join(format!("{name}-{backend}.iova"));
         let mut command = iovascope(&["record", "--quiet", "-i", "100ms", "--backend", backend, "-o"]);
         // `cat` ends with its input, and the recorder with it.
         command.arg(&path).args(options).args(["--", "cat"]).stdin(Stdio::piped());
@@ -160,12 +161,15 @@ impl Running {
         report(&self.end_recording())
     }
 
-    /// End it in order; its recording.
+    /// End it in order; its recording, in this run's folder.
     pub(crate) fn end_recording(mut self) -> PathBuf {
         drop(self.child.stdin.take());
         let status = self.child.wait().unwrap();
+        let kept = file(self.path.file_name().unwrap());
+        fs::copy(&self.path, &kept).unwrap();
+        fs::remove_file(&self.path).unwrap();
         assert!(status.success(), "{status}");
-        self.path
+        kept
     }
 }
 

@@ -10,6 +10,7 @@ mod exactness;
 mod extras;
 mod killed;
 mod losses;
+mod map_code;
 mod odd_calls;
 mod privacy;
 mod random;

@@ -28,7 +28,7 @@ fn the_maps_of_kprobes_take_at_most_64_mib() {
 
 fn the_maps_take_at_most_64_mib(backend: &str) {
     assert_eq!(fs::read_to_string(POSSIBLE).unwrap().trim(), "0-63");
-    let file = guest::file(&format!("maps-{backend}.iova"));
+    let file = guest::file(format!("maps-{backend}.iova"));
     let mut record = guest::iovascope(&["record", "--backend", backend, "-o"]);
     record.arg(&file).args(["--", "bpftool", "--json", "map", "show"]);
     let maps: Value = serde_json::from_slice(&guest::succeed(&mut record).stdout).unwrap();
@@ -40,7 +40,7 @@ fn the_maps_take_at_most_64_mib(backend: &str) {
     let sum: u64 = maps.iter().map(memory).sum();
     let mut kept: Vec<String> = maps.iter().map(|map| format!("{}: {}", map["name"], memory(map))).collect();
     kept.push(format!("bytes in all: {sum}; a CPU: {}", size_of::<Block>()));
-    fs::write(guest::file(&format!("maps-{backend}.txt")), kept.join("\n")).unwrap();
+    fs::write(guest::file(format!("maps-{backend}.txt")), kept.join("\n")).unwrap();
     assert!(sum <= LIMIT, "{sum} bytes: {maps:#?}");
     assert_eq!(guest::report(&file)["header"]["cpus"], 64);
     guest::nothing_left();

@@ -17,7 +17,7 @@ fn recorded(name: &str, rounds: u32) -> PathBuf {
     guest::huge_pages(4);
     fs::write(KNOB, rounds.to_string()).unwrap();
     assert_eq!(fs::read_to_string(KNOB).unwrap().trim(), rounds.to_string());
-    let path = guest::file(&format!("{name}.iova"));
+    let path = guest::file(format!("{name}.iova"));
     let mut record = guest::iovascope(&["record", "--quiet", "-i", "10ms", "-o"]);
     let load = "iovascope load --json --memory hugetlb --size 4M --cap 1M --queries returned --count 5000";
     let output = guest::succeed(record.arg(&path).arg("--").args(load.split(' ')));

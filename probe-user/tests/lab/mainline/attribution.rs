@@ -17,7 +17,7 @@ guest::by_every_backend! { every_call_is_someones }
 
 /// Two drivers, one after the other.
 fn every_call_is_someones(backend: &str) {
-    let file = guest::file(&format!("attribution-{backend}.iova"));
+    let file = guest::file(format!("attribution-{backend}.iova"));
     let load = |count| {
         format!("iovascope load --size 1M --cap page --count {count} -o /tmp/attribution-{count}.json")
     };

@@ -13,7 +13,7 @@ const KPROBES: &str = "/sys/kernel/debug/kprobes/enabled";
 #[test]
 fn a_quiet_machine_is_known_to_be_quiet() {
     for backend in ["fsession", "fentry", "kprobe-session", "kprobe"] {
-        let file = guest::file(&format!("quiet-{backend}.iova"));
+        let file = guest::file(format!("quiet-{backend}.iova"));
         let record = ["record", "-i", "50ms", "-d", "300ms", "--strict", "--backend", backend, "-o"];
         guest::succeed(guest::iovascope(&record).arg(&file));
         let counters = guest::counters_of(&file);

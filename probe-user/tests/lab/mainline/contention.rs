@@ -29,7 +29,7 @@ mod long {
 fn contended(backend: &str, name: &str, duration: &str) {
     guest::huge_pages(136);
     let name = format!("{name}-{backend}");
-    let (recording, load) = (guest::file(&format!("{name}.iova")), guest::file(&format!("{name}.load.json")));
+    let (recording, load) = (guest::file(format!("{name}.iova")), guest::file(format!("{name}.load.json")));
     let drive = "iovascope load --json --memory hugetlb --size 256M --cap max --step huge --threads 64";
     // The driver is done when the line comes, and the probes stand until the input ends.
     let script = format!("{drive} --duration {duration} > '{}'; echo done; cat", load.display());

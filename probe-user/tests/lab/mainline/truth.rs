@@ -19,7 +19,7 @@ fn agrees(recorded: &Recorded, calls: u64) {
 fn fragmented_pages() {
     let name = "fragmented";
     verified(name, "--memory fragmented --size 64M --cap max --step page", 16_384);
-    let report = guest::report(&guest::file(&format!("{name}.iova")));
+    let report = guest::report(&guest::file(format!("{name}.iova")));
     let runs = &report["get_phys"]["runs"]["break"];
     assert!(runs["p50"].as_u64().unwrap() < 3 * 4096, "not fragmented: {runs}");
 }
