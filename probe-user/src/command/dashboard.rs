@@ -51,7 +51,8 @@ pub(super) fn print_config(chosen: &Chosen) -> anyhow::Result<()> {
 
 /// Write what is shown into two new files here: the screen as text, and the report of its window.
 pub(super) fn export(exported: &Exported<'_>) -> Result<String, String> {
-    let now = jiff::Timestamp::now().strftime("%Y%m%d-%H%M%S");
+    // To the millisecond: nobody presses the key twice within one.
+    let now = jiff::Timestamp::now().strftime("%Y%m%d-%H%M%S-%3f");
     let view: String = exported.view.chars().filter(char::is_ascii_alphabetic).collect();
     let name = format!("iovascope-{now}-{}", view.to_lowercase());
     write_new(&format!("{name}.txt"), exported.text.as_bytes())?;

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use iovascope::recording::Reader;
 use iovascope::workload::memory::Memory;
@@ -20,6 +21,8 @@ use crate::guest;
 const SEED: u64 = 0x5ee_dfac_e009;
 /// Calls after which a recorder is killed at the latest: many windows of a millisecond.
 const LATEST: u64 = 8_000;
+/// Between two looks.
+const A_LITTLE: Duration = Duration::from_millis(1);
 const GET_PA: &str = "IOAS_NOIOMMU_GET_PA";
 
 #[test]
@@ -38,9 +41,13 @@ mod long {
 fn killed(times: usize) {
     guest::huge_pages(8);
     let buffer = Buffer::of(Memory::HUGETLB, 2 << 20);
-    let (done, calls) = (AtomicBool::new(false), AtomicU64::new(0));
+    let (done, recorded, calls) = (AtomicBool::new(false), AtomicBool::new(false), AtomicU64::new(0));
     let ask = |caller: Caller<'_>| {
         while !done.load(Ordering::Relaxed) {
+            // Not in the way of a recorder that begins, nor of those who read what it left.
+            while !recorded.load(Ordering::Relaxed) && !done.load(Ordering::Relaxed) {
+                thread::sleep(A_LITTLE);
+            }
             // Before the call: what a recorder can have seen is never more.
             calls.fetch_add(1, Ordering::SeqCst);
             caller.ask(0, 4096).unwrap();
@@ -53,7 +60,7 @@ fn killed(times: usize) {
         let mut chance = Chance::new(SEED);
         let mut lengths = Vec::new();
         for time in 0..times {
-            lengths.push(killed_once(time, &calls, chance.below(LATEST)));
+            lengths.push(killed_once(time, &calls, &recorded, chance.below(LATEST)));
         }
         lengths.sort_unstable();
         lengths.dedup();
@@ -64,7 +71,7 @@ fn killed(times: usize) {
 }
 
 /// Kill a recorder after `patience` calls that it could count; bytes of its file.
-fn killed_once(time: usize, calls: &AtomicU64, patience: u64) -> u64 {
+fn killed_once(time: usize, calls: &AtomicU64, recorded: &AtomicBool, patience: u64) -> u64 {
     // In memory, where writing a window every ms keeps up.
     let path = Path::new("/tmp/killed-while-recording.iova");
     let mut record = guest::iovascope(&["record", "-q", "-i", "1ms", "-o"]);
@@ -72,15 +79,17 @@ fn killed_once(time: usize, calls: &AtomicU64, patience: u64) -> u64 {
     let mut victim = record.arg(path).stderr(Stdio::null()).spawn().unwrap();
     while !guest::begun(path) {
         assert!(victim.try_wait().unwrap().is_none(), "time {time}: it ended early");
-        thread::yield_now();
+        thread::sleep(A_LITTLE);
     }
-    let begun = calls.load(Ordering::SeqCst);
-    while calls.load(Ordering::SeqCst) - begun < patience {
-        thread::yield_now();
+    recorded.store(true, Ordering::Relaxed);
+    while calls.load(Ordering::SeqCst) - before < patience {
+        thread::sleep(A_LITTLE);
     }
     victim.kill().unwrap();
     victim.wait().unwrap();
-    let issued = calls.load(Ordering::SeqCst) - before;
+    recorded.store(false, Ordering::Relaxed);
+    // And the one that may have been counted before, and was made after.
+    let issued = calls.load(Ordering::SeqCst) - before + 1;
 
     let mut reader = Reader::begin(fs::File::open(path).unwrap(), path.display().to_string()).unwrap();
     let (mut at, mut seen, mut windows) = (reader.header().started.monotonic, 0, 0);
