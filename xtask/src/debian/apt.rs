@@ -35,21 +35,33 @@ pub(crate) struct Deb {
 impl Apt {
     /// Of the guest's release, with backports.
     pub(crate) fn open(cache: &Cache, mirror: &Mirror) -> Result<Self> {
-        Self::at(cache, mirror, cache.folder("apt")?, SUITE, &format!("{SUITE} {BACKPORTS}"))
+        Self::at(cache, mirror, cache.folder("apt")?, SUITE, &format!("{SUITE} {BACKPORTS}"), "deb")
+    }
+
+    /// Of the guest's release alone, with what its packages are built from.
+    pub(crate) fn with_sources(cache: &Cache, mirror: &Mirror) -> Result<Self> {
+        Self::at(cache, mirror, cache.folder("apt-sources")?, SUITE, SUITE, "deb deb-src")
     }
 
     /// Of one suite alone.
     pub(crate) fn of(cache: &Cache, mirror: &Mirror, suite: &str) -> Result<Self> {
-        Self::at(cache, mirror, cache.folder(&format!("apt-{suite}"))?, suite, suite)
+        Self::at(cache, mirror, cache.folder(&format!("apt-{suite}"))?, suite, suite, "deb")
     }
 
-    fn at(cache: &Cache, mirror: &Mirror, dir: PathBuf, suite: &str, suites: &str) -> Result<Self> {
+    fn at(
+        cache: &Cache,
+        mirror: &Mirror,
+        dir: PathBuf,
+        suite: &str,
+        suites: &str,
+        types: &str,
+    ) -> Result<Self> {
         for part in ["sources", "state/lists/partial", "cache/archives/partial", "cache/nothing/partial"] {
             fs::create_dir_all(dir.join(part)).with_context(|| format!("cannot make {}", dir.display()))?;
         }
         let sources = format!(
-            "Types: deb\nURIs: {}\nSuites: {suites}\nComponents: main\nArchitectures: amd64\nTargets: Packages\n\
-             Signed-By: {KEYRING}\n",
+            "Types: {types}\nURIs: {}\nSuites: {suites}\nComponents: main\nArchitectures: amd64\n\
+             Targets: Packages Sources\nSigned-By: {KEYRING}\n",
             mirror.resolve()?
         );
         let write = |name: &str, text: &str| {
@@ -116,6 +128,14 @@ impl Apt {
             Some(file) => Ok(file),
             None => bail!("apt-get download {package} left no file"),
         }
+    }
+
+    /// Downloads what `package` is built from into `dir`, verified as well; unpacks nothing.
+    pub(crate) fn source(&self, package: &str, dir: &Path) -> Result<()> {
+        let mut command = self.command("apt-get");
+        command.args(["source", "--download-only", package]).current_dir(dir);
+        tool::logged(&mut command, &self.log)
+            .with_context(|| format!("cannot download the source of {package}"))
     }
 
     pub(crate) fn archives(&self) -> PathBuf {

@@ -124,9 +124,11 @@ fn lab() -> Suite {
 fn judged(mirror: &Mirror) -> Result<Suite> {
     let tests = build::test_binary(mirror, "judges", &["judges"])?;
     let program = build::binary(mirror)?;
-    let root = judges::ensure(&Cache::open()?, mirror)?;
+    let cache = Cache::open()?;
+    let root = judges::ensure(&cache, mirror)?;
+    let receiver = judges::receiver::ensure(&cache, mirror)?;
     let work = empty_folder("judges")?;
-    for (from, name) in [(&tests, "judges"), (&program, "iovascope")] {
+    for (from, name) in [(&tests, "judges"), (&program, "iovascope"), (&receiver, "prometheus")] {
         fs::copy(from, work.join(name)).with_context(|| format!("cannot copy {}", from.display()))?;
     }
     for folder in ["dashboards", "docs", "packaging"] {

@@ -1,6 +1,8 @@
 //! Other people's tools that judge what iovascope writes: decoders, Prometheus, a browser. In a root of their
 //! own, made as the lab's base is, in the cache; nothing is installed on this host.
 
+pub(crate) mod receiver;
+
 use std::env;
 use std::fs;
 use std::os::unix::fs::symlink;
