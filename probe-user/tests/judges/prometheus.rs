@@ -87,8 +87,19 @@ impl Prometheus {
     }
 
     fn query(&self, expression: &str) -> Option<Vec<Value>> {
-        let mut request = ureq::get(format!("{}/api/v1/query", self.url));
-        request = request.query("query", expression);
+        self.ask(expression, None)
+    }
+
+    /// What an expression has at a time, in ms since 1970 UTC; none while it has nothing there.
+    pub(crate) fn query_at(&self, expression: &str, at: u64) -> Option<Vec<Value>> {
+        self.ask(expression, Some(format!("{}.{:03}", at / 1000, at % 1000)))
+    }
+
+    fn ask(&self, expression: &str, time: Option<String>) -> Option<Vec<Value>> {
+        let mut request = ureq::get(format!("{}/api/v1/query", self.url)).query("query", expression);
+        if let Some(time) = time {
+            request = request.query("time", time);
+        }
         let mut response = match request.call() {
             Ok(response) => response,
             Err(ureq::Error::StatusCode(400)) => panic!("Prometheus does not understand {expression}"),

@@ -10,10 +10,11 @@ pub(crate) const LAB: &[u8] = include_bytes!("../data/lab-format-1.iova");
 /// Another one, by format 2: with attribution, lock waits, single calls and the programs' cost.
 pub(crate) const LAB_2: &[u8] = include_bytes!("../data/lab-format-2.iova");
 
-/// A folder of a test's own.
+/// An empty folder of a test's own: a second look must not find what the first one left in a database.
 pub(crate) fn folder(name: &str) -> PathBuf {
     let folder = Path::new("/lab/build").join(name);
-    fs::create_dir_all(&folder).unwrap();
+    let _ = fs::remove_dir_all(&folder);
+    fs::create_dir(&folder).unwrap();
     folder
 }
 
