@@ -32,9 +32,9 @@ pub enum Kind {
 pub struct Metric {
     /// Prometheus's name, without `_total`, `_bucket`, `_sum` and `_count`.
     pub name: &'static str,
-    /// OpenTelemetry's name.
+    /// OpenTelemetry's name. Prometheus's receiver makes `name` of it: `_` for dots, and the unit's name at the end.
     pub otel: &'static str,
-    /// Unit as OpenTelemetry writes it (UCUM).
+    /// Unit as OpenTelemetry writes it (UCUM); one in braces is a word for people.
     pub unit: &'static str,
     /// What it is.
     pub kind: Kind,
@@ -100,7 +100,7 @@ metrics! {
     SATURATED: Counter "iovascope_values_saturated" "iovascope.values.saturated" "{value}"
         "Values beyond the range of the buckets, by series: percentiles that reach them are lower bounds.";
     /// No label.
-    COMPLETE: Gauge "iovascope_complete" "iovascope.complete" "1"
+    COMPLETE: Gauge "iovascope_complete" "iovascope.complete" "{state}"
         "1 when every call that returned is in the distributions and the probes are known to be alive, else 0.";
     /// No label.
     CANARIES: Counter "iovascope_canaries" "iovascope.canaries" "{call}"
@@ -115,13 +115,13 @@ metrics! {
     PROCESS_CALLS: Counter "iovascope_process_calls" "iovascope.process.calls" "{call}"
         "Calls by site and name of the process; the name other gathers those beyond the bound.";
     /// Labels `site`, `process`.
-    PROCESS_SECONDS: Counter "iovascope_process_seconds" "iovascope.process.time" "s"
+    PROCESS_SECONDS: Counter "iovascope_process_time_seconds" "iovascope.process.time" "s"
         "Time inside calls by site and name of the process.";
     /// Label `process`.
     PROCESS_PAGES: Counter "iovascope_process_scan_pages" "iovascope.process.scan.pages" "{page}"
         "Pages scanned by name of the process.";
     /// Label `program`.
-    PROGRAM_SECONDS: Counter "iovascope_program_seconds" "iovascope.program.time" "s"
+    PROGRAM_SECONDS: Counter "iovascope_program_time_seconds" "iovascope.program.time" "s"
         "Run time of iovascope's own BPF programs.";
     /// Label `program`.
     PROGRAM_RUNS: Counter "iovascope_program_runs" "iovascope.program.runs" "{run}"
@@ -130,7 +130,7 @@ metrics! {
     SAMPLED: Gauge "iovascope_sample_timestamp_seconds" "iovascope.sample.timestamp" "s"
         "When the counters were read, seconds since 1970 UTC.";
     /// Labels of the header.
-    INFO: Gauge "iovascope_build_info" "iovascope.build" "1"
+    INFO: Gauge "iovascope_build_info" "iovascope.build.info" "{info}"
         "1; the labels say what counts, where and how.";
 }
 

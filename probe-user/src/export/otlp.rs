@@ -57,6 +57,9 @@ pub fn request(
         attribute("os.version", &header.kernel),
         attribute("host.arch", &header.machine),
     ];
+    // Two hosts that push to one database are told apart by it.
+    let instance = header.tags.get("instance").or(header.host.boot_id.as_ref());
+    attributes.extend(instance.map(|instance| attribute("service.instance.id", instance)));
     attributes
         .extend(header.tags.iter().map(|(name, value)| attribute(&format!("iovascope.tag.{name}"), value)));
     let scoped = ScopeMetrics {

@@ -125,6 +125,26 @@ fn openmetrics_and_otlp_hold_the_same_counts() {
     assert_eq!(counts["iovascope.scan.duration"], truth()["get_phys.ok"].0);
 }
 
+/// Two hosts that push to one database keep their series apart.
+#[test]
+fn a_push_says_whose_it_is() {
+    let instance = |recording: &Recording| {
+        let mut out = Vec::new();
+        (format("otlp").unwrap().make)(&Options::default()).end(recording, &mut out).unwrap();
+        let otlp: Value = serde_json::from_slice(&out).unwrap();
+        let attributes = otlp["resourceMetrics"][0]["resource"]["attributes"].as_array().unwrap().clone();
+        let found = attributes.into_iter().find(|attribute| attribute["key"] == "service.instance.id");
+        found.map(|attribute| attribute["value"]["stringValue"].as_str().unwrap().to_owned())
+    };
+    let mut recording = lab();
+    recording.header.host.boot_id = None;
+    assert_eq!(instance(&recording), None);
+    recording.header.host.boot_id = Some("the boot".to_owned());
+    assert_eq!(instance(&recording).as_deref(), Some("the boot"));
+    recording.header.tags.insert("instance".to_owned(), "a1".to_owned());
+    assert_eq!(instance(&recording).as_deref(), Some("a1"));
+}
+
 #[test]
 fn every_metric_of_a_recording_is_in_the_table() {
     for line in plain("openmetrics").lines().filter_map(|line| line.strip_prefix("# TYPE ")) {

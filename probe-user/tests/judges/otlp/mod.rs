@@ -33,6 +33,8 @@ struct Pushed {
     families: Vec<Family>,
     /// As of when, ms since 1970 UTC.
     at: u64,
+    /// By whom.
+    instance: String,
     _server: Process,
 }
 
@@ -44,7 +46,8 @@ impl Pushed {
         let whole = Reader::begin(File::open(&path).unwrap(), "now".into()).unwrap().whole().unwrap();
         let sample = Sample { at: whole.window.to, counters: whole.window.counters.clone() };
         let families = metric::families(&whole.header, &sample, 5);
-        Self { families, at: sample.at.realtime / 1_000_000, _server: server }
+        let instance = whole.header.host.boot_id.unwrap();
+        Self { families, at: sample.at.realtime / 1_000_000, instance, _server: server }
     }
 
     /// What the recording holds, under a database's names for metrics.

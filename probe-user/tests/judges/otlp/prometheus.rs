@@ -15,28 +15,21 @@ use crate::tool;
 /// Built with the receiver.
 const BUILT: &str = "/lab/build/prometheus";
 
-/// What `docs/fleet.md` says of names: OpenTelemetry's, where Prometheus makes another of it than a scrape has.
-const OTHER: [(&str, &str); 4] = [
-    ("iovascope.build", "iovascope_build_ratio"),
-    ("iovascope.complete", "iovascope_complete_ratio"),
-    ("iovascope.process.time", "iovascope_process_time_seconds_total"),
-    ("iovascope.program.time", "iovascope_program_time_seconds_total"),
-];
-
+/// As a scrape names it.
 fn named(metric: &Metric) -> String {
-    let other = OTHER.iter().find(|(otel, _)| *otel == metric.otel).map(|(_, name)| (*name).to_owned());
     let total = if metric.kind == Kind::Counter { "_total" } else { "" };
-    other.unwrap_or_else(|| format!("{}{total}", metric.name))
+    format!("{}{total}", metric.name)
 }
 
-/// What Prometheus answers, as what it holds.
-fn held(rows: &[Value]) -> Held {
+/// What Prometheus answers, as what it holds of `instance`.
+fn held(rows: &[Value], instance: &str) -> Held {
     let mut held = Held::default();
     for row in rows {
         let mut labels: BTreeMap<String, String> = serde_json::from_value(row["metric"].clone()).unwrap();
         let name = labels.remove("__name__").unwrap();
-        // Of the resource: its `service.name`.
+        // Of the resource: its `service.name` and `service.instance.id`.
         assert_eq!(labels.remove("job").as_deref(), Some("iovascope"), "{row}");
+        assert_eq!(labels.remove("instance").as_deref(), Some(instance), "{row}");
         let mut number = |end: &str, value: &Value| {
             let before = held.numbers.insert((format!("{name}{end}"), labels.clone()), float(value));
             assert_eq!(before, None, "a series of the same name and labels: {row}");
@@ -98,7 +91,7 @@ fn prometheus_takes_a_push_and_holds_the_same_counts() {
 
     // Asked for the push's own time, so however late the answer is, it holds the push. A query sees all of one or none.
     let rows = until("a push arrives", || prometheus.query_at("{__name__=~\"iovascope.+\"}", pushed.at));
-    let seen = held(&rows);
+    let seen = held(&rows, &pushed.instance);
     assert_numbers(&seen.numbers, &expected.numbers, |_, _| 0.0);
     let series = |held: &Held| held.buckets.keys().cloned().collect::<Vec<Series>>();
     assert_eq!(series(&seen), series(&expected));
