@@ -19,8 +19,8 @@ use crate::guest;
 
 /// The same choices at every run.
 const SEED: u64 = 0x5ee_dfac_e009;
-/// Calls after which a recorder is killed at the latest: many windows of a millisecond.
-const LATEST: u64 = 8_000;
+/// Bytes that a recorder has written when it is killed, at most: hundreds of windows.
+const LONGEST: u64 = 32 << 10;
 /// Between two looks.
 const A_LITTLE: Duration = Duration::from_millis(1);
 const GET_PA: &str = "IOAS_NOIOMMU_GET_PA";
@@ -60,7 +60,7 @@ fn killed(times: usize) {
         let mut chance = Chance::new(SEED);
         let mut lengths = Vec::new();
         for time in 0..times {
-            lengths.push(killed_once(time, &calls, &recorded, chance.below(LATEST)));
+            lengths.push(killed_once(time, &calls, &recorded, &mut chance));
         }
         lengths.sort_unstable();
         lengths.dedup();
@@ -70,8 +70,8 @@ fn killed(times: usize) {
     guest::nothing_left();
 }
 
-/// Kill a recorder after `patience` calls that it could count; bytes of its file.
-fn killed_once(time: usize, calls: &AtomicU64, recorded: &AtomicBool, patience: u64) -> u64 {
+/// Kill a recorder that has written so much, by chance, and a little later; bytes of its file.
+fn killed_once(time: usize, calls: &AtomicU64, recorded: &AtomicBool, chance: &mut Chance) -> u64 {
     // In memory, where writing a window every ms keeps up.
     let path = Path::new("/tmp/killed-while-recording.iova");
     let mut record = guest::iovascope(&["record", "-q", "-i", "1ms", "-o"]);
@@ -82,9 +82,12 @@ fn killed_once(time: usize, calls: &AtomicU64, recorded: &AtomicBool, patience: 
         thread::sleep(A_LITTLE);
     }
     recorded.store(true, Ordering::Relaxed);
-    while calls.load(Ordering::SeqCst) - before < patience {
+    let enough = chance.below(LONGEST);
+    while fs::metadata(path).unwrap().len() < enough {
+        assert!(victim.try_wait().unwrap().is_none(), "time {time}: it ended early");
         thread::sleep(A_LITTLE);
     }
+    thread::sleep(Duration::from_micros(chance.below(2_000)));
     victim.kill().unwrap();
     victim.wait().unwrap();
     recorded.store(false, Ordering::Relaxed);
