@@ -27,9 +27,9 @@ pub(crate) fn enter_root() -> Result<(), Failure> {
     chroot(".").map_err(|e| format!("chroot to the new root: {e}"))?;
     env::set_current_dir("/").map_err(|e| format!("enter /: {e}"))?;
     mounts::system()?;
-    mounts::nine_p(lab_init::tag::IN, path::IN, MountFlags::RDONLY)?;
-    mounts::nine_p(lab_init::tag::OUT, path::OUT, MountFlags::empty())?;
-    mounts::nine_p(lab_init::tag::MODULES, path::MODULES, MountFlags::RDONLY)?;
+    mounts::fixed(lab_init::tag::IN, path::IN)?;
+    mounts::changing(lab_init::tag::OUT, path::OUT, MountFlags::empty())?;
+    mounts::fixed(lab_init::tag::MODULES, path::MODULES)?;
     rustix::system::sethostname(b"lab").map_err(|e| format!("set the host name: {e}"))?;
     loopback_up()
 }

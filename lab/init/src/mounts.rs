@@ -22,9 +22,7 @@ pub(crate) fn early() -> Result<(), Failure> {
 
 /// Debian's files under a layer in memory, at `target`.
 pub(crate) fn root(target: &str) -> Result<(), Failure> {
-    // Nobody changes these files while a guest runs, so the guest may keep what it has read.
-    let options = format!("trans=virtio,version=9p2000.L,cache=loose,msize={MSIZE}");
-    on(tag::ROOT, "9p", "/lower", MountFlags::RDONLY, &options)?;
+    fixed(tag::ROOT, "/lower")?;
     on("tmpfs", "tmpfs", "/upper", MountFlags::empty(), "mode=0755")?;
     for dir in ["/upper/files", "/upper/work"] {
         make_dir(dir)?;
@@ -56,14 +54,24 @@ pub(crate) fn system() -> Result<(), Failure> {
 /// The shares that only this run has.
 pub(crate) fn shares(spec: &Spec) -> Result<(), Failure> {
     for (index, name) in spec.shares.iter().enumerate() {
-        nine_p(&tag::share(index), &format!("{}/{name}", path::SHARES), MountFlags::RDONLY)?;
+        changing(&tag::share(index), &format!("{}/{name}", path::SHARES), MountFlags::RDONLY)?;
     }
     Ok(())
 }
 
+/// A folder of the host that nobody changes while a guest runs: the guest keeps what it has read, above all its
+/// programs.
+pub(crate) fn fixed(tag: &str, target: &str) -> Result<(), Failure> {
+    nine_p(tag, target, MountFlags::RDONLY, "loose")
+}
+
 /// A folder of the host that may change while the guest runs.
-pub(crate) fn nine_p(tag: &str, target: &str, flags: MountFlags) -> Result<(), Failure> {
-    on(tag, "9p", target, flags, &format!("trans=virtio,version=9p2000.L,cache=none,msize={MSIZE}"))
+pub(crate) fn changing(tag: &str, target: &str, flags: MountFlags) -> Result<(), Failure> {
+    nine_p(tag, target, flags, "none")
+}
+
+fn nine_p(tag: &str, target: &str, flags: MountFlags, cache: &str) -> Result<(), Failure> {
+    on(tag, "9p", target, flags, &format!("trans=virtio,version=9p2000.L,cache={cache},msize={MSIZE}"))
 }
 
 fn on(source: &str, kind: &str, target: &str, flags: MountFlags, options: &str) -> Result<(), Failure> {

@@ -45,7 +45,7 @@ pub(crate) enum Part {
     Lab,
     /// iovascope in guests, on every variant of the kernel.
     Guest,
-    /// The same claims over longer times and more repeats, in guests. An hour; runs only when named.
+    /// The same claims over longer times and more repeats, in guests. Two hours; runs only when named.
     Long,
 }
 

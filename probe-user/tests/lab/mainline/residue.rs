@@ -6,6 +6,7 @@ use std::fs;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use iovascope::workload::memory::Memory;
 
@@ -17,8 +18,18 @@ use crate::judge;
 const BACKENDS: [&str; 4] = ["fsession", "fentry", "kprobe-session", "kprobe"];
 /// Of the load.
 const THREADS: u64 = 2;
+/// Calls of a thread between two pauses, and the pause: the two CPUs of the guest have recorders to run too.
+const BURST: u64 = 20;
+const PAUSE: Duration = Duration::from_millis(1);
+/// Between two looks.
+const A_LITTLE: Duration = Duration::from_micros(200);
 /// The same choices at every run.
 const SEED: u64 = 0x10a5_c09e;
+
+#[test]
+fn recorders_come_and_go_under_load() {
+    come_and_go(8);
+}
 
 #[test]
 fn recorders_killed_at_any_time_leave_nothing() {
@@ -45,8 +56,11 @@ fn under_load(work: impl FnOnce(&AtomicU64)) {
     let (done, calls) = (AtomicBool::new(false), AtomicU64::new(0));
     let ask = |caller: Caller<'_>| {
         while !done.load(Ordering::Relaxed) {
-            caller.ask(0, 4096).unwrap();
-            calls.fetch_add(1, Ordering::Relaxed);
+            for _ in 0..BURST {
+                caller.ask(0, 4096).unwrap();
+                calls.fetch_add(1, Ordering::Relaxed);
+            }
+            thread::sleep(PAUSE);
         }
     };
     thread::scope(|scope| {
@@ -62,18 +76,19 @@ fn under_load(work: impl FnOnce(&AtomicU64)) {
 
 fn come_and_go(times: usize) {
     under_load(|_| {
-        for (time, backend) in (0..times).zip(BACKENDS.iter().cycle()) {
+        let mut seeing = 0;
+        for (_, backend) in (0..times).zip(BACKENDS.iter().cycle()) {
             let path = guest::file("come-and-go.iova");
-            let mut record = guest::iovascope(&["record", "-q", "-d", "1ms", "--backend", backend, "-o"]);
+            let mut record = guest::iovascope(&["record", "-q", "-d", "3ms", "--backend", backend, "-o"]);
             guest::succeed(record.arg(&path));
             let report = guest::report(&path);
             fs::remove_file(&path).unwrap();
             for site in judge::BOTH {
                 judge::balanced_under_load(&report, site, THREADS);
             }
-            let calls = report["balance"]["get_phys"]["calls"].as_u64().unwrap();
-            assert!(calls > 0, "time {time}, {backend}: no call in the millisecond");
+            seeing += usize::from(report["balance"]["get_phys"]["calls"].as_u64() > Some(0));
         }
+        assert!(seeing > times / 2, "only {seeing} of {times} saw a call in their milliseconds");
         guest::nothing_left();
     });
 }
@@ -93,7 +108,7 @@ fn killed(times: usize) {
             let (since, mut whole) = start(&mut record);
             while !begun(&path) {
                 assert!(whole.try_wait().unwrap().is_none(), "time {time}, {backend}: it ended early");
-                thread::yield_now();
+                thread::sleep(A_LITTLE);
             }
             let needed = passed(since).max(1);
             whole.kill().unwrap();
@@ -102,7 +117,7 @@ fn killed(times: usize) {
             let (since, mut victim) = start(&mut record);
             let patience = chance.below(needed + needed / 4);
             while passed(since) < patience {
-                thread::yield_now();
+                thread::sleep(A_LITTLE);
             }
             victim.kill().unwrap();
             victim.wait().unwrap();
