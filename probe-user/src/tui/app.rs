@@ -34,8 +34,6 @@ pub struct Setup {
     pub units: Units,
     pub theme: usize,
     pub view: usize,
-    pub views: usize,
-    pub themes: usize,
     pub budget: Budget,
 }
 
@@ -49,8 +47,6 @@ impl Setup {
             units: Units::Auto,
             theme: 0,
             view: 0,
-            views: views::ALL.len(),
-            themes: THEMES.len(),
             budget: Budget::USUAL,
         }
     }
@@ -229,8 +225,8 @@ impl App {
             driver: None,
             output: VecDeque::new(),
             command_ended: None,
-            view: setup.view.min(setup.views.saturating_sub(1)),
-            looks: vec![Look::default(); setup.views],
+            view: setup.view.min(views::ALL.len() - 1),
+            looks: vec![Look::default(); views::ALL.len()],
             overlay: Overlay::None,
             length: setup.length,
             units: setup.units,
@@ -383,8 +379,8 @@ impl App {
     fn act(&mut self, action: Action, context: &Context) {
         match action {
             Action::View(view) => self.go_to(view),
-            Action::NextView => self.go_to((self.view + 1) % self.setup.views.max(1)),
-            Action::PreviousView => self.go_to((self.view + self.setup.views - 1) % self.setup.views.max(1)),
+            Action::NextView => self.go_to((self.view + 1) % views::ALL.len()),
+            Action::PreviousView => self.go_to((self.view + views::ALL.len() - 1) % views::ALL.len()),
             Action::Up => self.scroll(-1, context),
             Action::Down => self.scroll(1, context),
             Action::PageUp => self.scroll(-10, context),
@@ -408,7 +404,7 @@ impl App {
             Action::Back => self.back(),
             Action::Window => self.length = next(&Length::ALL, self.length),
             Action::Units => self.units = next(&Units::ALL, self.units),
-            Action::Theme => self.theme = (self.theme + 1) % self.setup.themes.max(1),
+            Action::Theme => self.theme = (self.theme + 1) % THEMES.len(),
             Action::Site => self.scans_first = !self.scans_first,
             _ => self.travel(action, context.now),
         }
@@ -435,7 +431,7 @@ impl App {
     }
 
     fn go_to(&mut self, view: usize) {
-        if view < self.setup.views {
+        if view < views::ALL.len() {
             self.view = view;
             self.overlay = Overlay::None;
         }

@@ -142,7 +142,7 @@ impl Running {
         let mut child = command.spawn().unwrap();
         while !begun(&path) {
             assert!(child.try_wait().unwrap().is_none(), "the recorder ended early");
-            std::thread::yield_now();
+            std::thread::sleep(Duration::from_millis(1));
         }
         Self { child, path }
     }

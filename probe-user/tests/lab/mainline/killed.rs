@@ -41,7 +41,8 @@ mod long {
 fn killed(times: usize) {
     guest::huge_pages(8);
     let buffer = Buffer::of(Memory::HUGETLB, 2 << 20);
-    let (done, recorded, calls) = (AtomicBool::new(false), AtomicBool::new(false), AtomicU64::new(0));
+    let (done, recorded) = (AtomicBool::new(false), AtomicBool::new(false));
+    let (calls, returned) = (AtomicU64::new(0), AtomicU64::new(0));
     let ask = |caller: Caller<'_>| {
         while !done.load(Ordering::Relaxed) {
             // Not in the way of a recorder that begins, nor of those who read what it left.
@@ -51,6 +52,7 @@ fn killed(times: usize) {
             // Before the call: what a recorder can have seen is never more.
             calls.fetch_add(1, Ordering::SeqCst);
             caller.ask(0, 4096).unwrap();
+            returned.fetch_add(1, Ordering::SeqCst);
         }
     };
     thread::scope(|scope| {
@@ -60,6 +62,10 @@ fn killed(times: usize) {
         let mut chance = Chance::new(SEED);
         let mut lengths = Vec::new();
         for time in 0..times {
+            // A call that was counted and has not returned could be the next recorder's.
+            while returned.load(Ordering::SeqCst) < calls.load(Ordering::SeqCst) {
+                thread::sleep(A_LITTLE);
+            }
             lengths.push(killed_once(time, &calls, &recorded, &mut chance));
         }
         lengths.sort_unstable();
@@ -91,8 +97,7 @@ fn killed_once(time: usize, calls: &AtomicU64, recorded: &AtomicBool, chance: &m
     victim.kill().unwrap();
     victim.wait().unwrap();
     recorded.store(false, Ordering::Relaxed);
-    // And the one that may have been counted before, and was made after.
-    let issued = calls.load(Ordering::SeqCst) - before + 1;
+    let issued = calls.load(Ordering::SeqCst) - before;
 
     let mut reader = Reader::begin(fs::File::open(path).unwrap(), path.display().to_string()).unwrap();
     let (mut at, mut seen, mut windows) = (reader.header().started.monotonic, 0, 0);

@@ -12,7 +12,7 @@ use iovascope::workload::memory::Memory;
 
 use crate::chance::Chance;
 use crate::driver::{Buffer, Caller, SetAtEnd};
-use crate::guest::{self, begun};
+use crate::guest::{self, Running, begun};
 use crate::judge;
 
 const BACKENDS: [&str; 4] = ["fsession", "fentry", "kprobe-session", "kprobe"];
@@ -75,20 +75,21 @@ fn under_load(work: impl FnOnce(&AtomicU64)) {
 }
 
 fn come_and_go(times: usize) {
-    under_load(|_| {
-        let mut seeing = 0;
-        for (_, backend) in (0..times).zip(BACKENDS.iter().cycle()) {
-            let path = guest::file("come-and-go.iova");
-            let mut record = guest::iovascope(&["record", "-q", "-d", "3ms", "--backend", backend, "-o"]);
-            guest::succeed(record.arg(&path));
-            let report = guest::report(&path);
-            fs::remove_file(&path).unwrap();
+    under_load(|calls| {
+        for (time, backend) in (0..times).zip(BACKENDS.iter().cycle()) {
+            let recorder = Running::begin(backend, "come-and-go");
+            // Those that were inside when it began, and one more at least.
+            let enough = calls.load(Ordering::Relaxed) + THREADS + 1;
+            while calls.load(Ordering::Relaxed) < enough {
+                thread::sleep(A_LITTLE);
+            }
+            let report = recorder.end();
             for site in judge::BOTH {
                 judge::balanced_under_load(&report, site, THREADS);
             }
-            seeing += usize::from(report["balance"]["get_phys"]["calls"].as_u64() > Some(0));
+            let calls = report["balance"]["get_phys"]["calls"].as_u64().unwrap();
+            assert!(calls > 0, "time {time}, {backend}: it saw no call");
         }
-        assert!(seeing > times / 2, "only {seeing} of {times} saw a call in their milliseconds");
         guest::nothing_left();
     });
 }
