@@ -10,6 +10,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use super::Mirror;
 use crate::cache::Cache;
 use crate::tool;
+use crate::ui::Step;
 
 /// The release the guest is made of.
 const SUITE: &str = "trixie";
@@ -111,11 +112,19 @@ impl Apt {
         plan.filter(|plan| !plan.is_empty()).ok_or_else(|| anyhow!("apt's plan is not understood: {text}"))
     }
 
-    /// Downloads a plan's files into [`Self::archives`], verified against the signed lists.
-    pub(crate) fn fetch(&self, packages: &[String]) -> Result<()> {
+    /// Downloads what installing `packages` on an empty system takes into [`Self::archives`], verified against the
+    /// signed lists: a step for `whom`.
+    pub(crate) fn fetch(&self, whom: &str, packages: &[String]) -> Result<Vec<Deb>> {
+        let plan = self
+            .plan(packages)
+            .with_context(|| format!("Debian's index cannot satisfy the packages of: {whom}"))?;
+        let mib = plan.iter().map(|deb| deb.size).sum::<u64>() >> 20;
+        let step = Step::begin(whom, format!("downloading {} packages, {mib} MiB", plan.len()));
         let mut command = self.command("apt-get");
         command.args(["install", "--yes", "--download-only", "--no-install-recommends"]).args(packages);
-        tool::logged(&mut command, &self.log).context("cannot download packages")
+        tool::logged(&mut command, &self.log).context("cannot download packages")?;
+        step.done();
+        Ok(plan)
     }
 
     /// Downloads one package's file into `dir`.

@@ -71,11 +71,7 @@ fn fill(cache: &Cache, mirror: &Mirror, root: &Path) -> Result<()> {
     let apt = Apt::open(cache, mirror)?;
     apt.update()?;
     let packages = PACKAGES.map(str::to_owned);
-    let plan = apt.plan(&packages).context("Debian's index cannot satisfy the list of judges")?;
-    let mib = plan.iter().map(|deb| deb.size).sum::<u64>() >> 20;
-    let step = Step::begin("judges", format!("downloading {} packages, {mib} MiB", plan.len()));
-    apt.fetch(&packages)?;
-    step.done();
+    let plan = apt.fetch("judges", &packages)?;
     let step = Step::begin("judges", "unpacking");
     base::merge_usr(root)?;
     base::unpack_in(cache, &apt, plan, root)?;

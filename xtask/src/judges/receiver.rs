@@ -98,16 +98,12 @@ fn prepare(cache: &Cache, mirror: &Mirror, root: &Path, work: &Path) -> Result<(
     let apt = Apt::with_sources(cache, mirror)?;
     apt.update()?;
     let packages = PACKAGES.map(str::to_owned);
-    let plan = apt.plan(&packages).context("Debian's index cannot satisfy what Prometheus is built with")?;
-    let mib = plan.iter().map(|deb| deb.size).sum::<u64>() >> 20;
-    let step = Step::begin("receiver", format!("downloading {} packages, {mib} MiB", plan.len()));
-    apt.fetch(&packages)?;
+    let plan = apt.fetch("receiver", &packages)?;
     apt.source(SOURCE.0, work)?;
     let (release, reader, parts) = READER;
     let later = Apt::of(cache, mirror, release)?;
     later.update()?;
     let reader = later.download(reader, work)?;
-    step.done();
     let step = Step::begin("receiver", "unpacking");
     base::merge_usr(root)?;
     base::unpack_in(cache, &apt, plan, root)?;

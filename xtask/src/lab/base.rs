@@ -116,12 +116,7 @@ fn tools() -> Result<Vec<String>> {
 
 fn fill(cache: &Cache, apt: &Apt, release: &Release, tools: &[String], dir: &Path) -> Result<()> {
     let packages: Vec<String> = release.packages().into_iter().chain(tools.iter().cloned()).collect();
-    let plan = apt.plan(&packages).context("Debian's index cannot satisfy lab/packages.txt")?;
-    let mib = plan.iter().map(|deb| deb.size).sum::<u64>() >> 20;
-    let step = Step::begin("base", format!("downloading {} packages, {mib} MiB", plan.len()));
-    apt.fetch(&packages)?;
-    step.done();
-
+    let plan = apt.fetch("base", &packages)?;
     let step = Step::begin("base", "unpacking");
     let root = dir.join("root");
     fs::create_dir(&root).with_context(|| format!("cannot make {}", root.display()))?;
