@@ -131,6 +131,11 @@ impl Slice {
         }
     }
 
+    /// Nothing was called in it, as far as is known.
+    pub fn is_idle(&self) -> bool {
+        [&self.dispatch, &self.get_phys].iter().all(|track| track.calls + track.lost == 0)
+    }
+
     /// Its length in ns.
     pub fn nanos(&self) -> u64 {
         self.to.monotonic.saturating_sub(self.from.monotonic)

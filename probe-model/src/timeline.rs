@@ -14,6 +14,10 @@ use crate::window::Window;
 /// One in so many samples is left out at a time: looking for the best to leave out costs a look at all.
 const AT_ONCE: usize = 64;
 
+/// How many times longer two slices alike may be than two of which one is idle, to be joined before them: a busy
+/// minute is not spread over an idle hour.
+const APART: u64 = 8;
+
 /// Where samples are left out when there are too many.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Thinning {
@@ -184,7 +188,10 @@ impl Timeline {
         let now = self.slices.back().map_or(0, |slice| slice.to.monotonic);
         let cost = |&index: &usize| {
             let (first, second) = (&self.slices[index], &self.slices[index + 1]);
-            self.cost(first.nanos() + second.nanos(), now - second.from.monotonic.min(now))
+            let nanos = first.nanos() + second.nanos();
+            let differ = first.is_idle() != second.is_idle() || first.dark != second.dark;
+            let nanos = nanos.saturating_mul(if differ { APART } else { 1 });
+            self.cost(nanos, now - second.from.monotonic.min(now))
         };
         let pairs = 0..self.slices.len().saturating_sub(1);
         let Some(index) = pairs.min_by(|a, b| cost(a).total_cmp(&cost(b))) else { return };
@@ -303,6 +310,21 @@ mod tests {
         }
         assert_eq!(timeline.entries, whole);
         assert!(whole < timeline.len() * entries(&still.counters, None), "some are shared");
+    }
+
+    #[test]
+    fn a_busy_minute_is_not_spread_over_the_idle_hour_around_it() {
+        let mut timeline =
+            Timeline::new(Budget { entries: 1_000_000, samples: 8000, slices: 100 }, Thinning::Even);
+        let calls = |second: u64| sample(second.clamp(2_000, 2_060) - 1_999).counters;
+        for second in 0..7_200 {
+            let at = Instant { monotonic: second * SECOND, realtime: 0 };
+            timeline.push(Sample { at, counters: calls(second) }, &[]);
+        }
+        let busy: Vec<_> = timeline.slices().filter(|slice| !slice.is_idle()).collect();
+        let ends = (busy[0].from.monotonic / SECOND, busy[busy.len() - 1].to.monotonic / SECOND);
+        assert_eq!(ends, (2_000, 2_060));
+        assert_eq!(busy.iter().map(|slice| slice.dispatch.calls).sum::<u64>(), 60);
     }
 
     #[test]

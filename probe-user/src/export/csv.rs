@@ -1,11 +1,13 @@
 //! CSV (RFC 4180): a line a window and series, in ns or bytes; errors and losses as series of counts.
 //!
-//! Times are seconds since the recording began. Nothing here is a name from outside: series are made of
+//! Every window has lines, an idle one too: how many calls began at each site. Times are seconds since the recording
+//! began. Nothing here is a name from outside: series are made of
 //! harmless words, so no cell can be taken for a formula.
 
 use std::io::{self, Write};
 
 use probe_model::errno;
+use probe_model::loss::Flow;
 use probe_model::origin::{Header, Recording};
 use probe_model::sample::Counters;
 use probe_model::series;
@@ -49,9 +51,11 @@ impl Export for Table {
     }
 }
 
-/// Errors and losses, by name; only those that occurred.
+/// Calls that began by site, 0 in idle time; errors and losses by name, only those that occurred.
 fn counts(counters: &Counters) -> Vec<(String, u64)> {
-    let mut all = Vec::new();
+    let began =
+        |(site, flow): (&String, &Flow)| (format!("began.{}", series::word(site)), flow.balance().calls);
+    let mut all: Vec<_> = counters.flow.iter().map(began).collect();
     for (command, calls) in &counters.dispatch {
         for (&number, &count) in &calls.errors {
             all.push((format!("errors.dispatch.{}.{}", series::word(command), errno::name(number)), count));

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use probe_model::metric;
+use probe_model::sample::Instant;
 use probe_model::series;
 use serde_json::Value;
 
@@ -197,4 +198,53 @@ fn plots_are_well_formed_and_escape_names() {
     assert!(text.starts_with("<svg ") && text.trim_end().ends_with("</svg>"));
     assert!(text.contains("get_phys.ok: median 723 ns"), "{text}");
     assert_eq!(crate::plot::escaped("<a href='x'>&\""), "&lt;a href=&#39;x&#39;&gt;&amp;&quot;");
+}
+
+/// Three windows of a second each of a made-up recording; the second is idle.
+fn with_an_idle_second(name: &str) -> String {
+    let mut export = (format(name).unwrap().make)(&Options::default());
+    let mut out = Vec::new();
+    let lab = lab();
+    let at = |second: u64| Instant { monotonic: second * 1_000_000_000, realtime: 0 };
+    let header = Header { started: at(0), ..lab.header.clone() };
+    export.begin(&header, &mut out).unwrap();
+    for second in 0..3 {
+        let mut counters = lab.window.counters.clone();
+        if second == 1 {
+            counters = counters.since(&lab.window.counters);
+        }
+        export.window(&Window { from: at(second), to: at(second + 1), counters }, &mut out).unwrap();
+    }
+    export.end(&lab, &mut out).unwrap();
+    String::from_utf8(out).unwrap()
+}
+
+#[test]
+fn csv_has_lines_of_idle_time() {
+    let text = with_an_idle_second("csv");
+    let idle: Vec<_> = text.lines().filter(|line| line.starts_with("1.000000000,2.000000000,")).collect();
+    let began =
+        ["dispatch", "get_phys"].map(|site| format!("1.000000000,2.000000000,began.{site},calls,0,,,,,,,,"));
+    assert_eq!(idle, began);
+}
+
+#[test]
+fn the_interval_log_has_empty_histograms_of_idle_time() {
+    let text = with_an_idle_second("hlog");
+    let tags = |second: &str| -> Vec<String> {
+        let tagged = text.lines().filter_map(|line| line.strip_prefix("Tag=")?.split_once(','));
+        tagged.filter(|(_, rest)| rest.starts_with(second)).map(|(tag, _)| tag.to_owned()).collect()
+    };
+    let mut idle = tags("1.000");
+    idle.sort();
+    let mut busy = tags("0.000");
+    busy.sort();
+    assert!(!busy.is_empty());
+    assert_eq!(idle, busy);
+    let line = text.lines().find(|line| line.contains(",1.000,1.000,0.000,")).unwrap();
+    let encoded = line.rsplit(',').next().unwrap();
+    let bytes = base64::Engine::decode(&base64::engine::general_purpose::STANDARD, encoded).unwrap();
+    let read: hdrhistogram::Histogram<u64> =
+        hdrhistogram::serialization::Deserializer::new().deserialize(&mut &bytes[..]).unwrap();
+    assert_eq!(read.len(), 0);
 }

@@ -15,13 +15,24 @@ pub struct Column {
     pub to: u64,
     /// What was counted in it.
     pub histogram: Histogram,
+    /// The probes were dead in it: calls may have been made that nobody counted.
+    pub dark: bool,
+}
+
+impl Column {
+    /// Nothing was counted in it.
+    pub fn is_idle(&self) -> bool {
+        self.histogram.is_empty() && self.histogram.saturated == 0
+    }
 }
 
 /// Rows of a power of ten.
 const ROWS: usize = 8;
+/// Height of the strip at the foot that tells idle time from time that is not in the recording.
+const STRIP: f64 = 3.0;
 const HEIGHT: f64 = 300.0;
 
-/// Draw values over time.
+/// Draw values over time. Every column has its place, one without calls too: it is a thin line at the foot.
 pub fn heatmap(title: &str, unit: Unit, columns: &[Column]) -> String {
     let ends = |column: &Column| [column.histogram.quantile(0.0), column.histogram.quantile(1.0)];
     let bounds = columns.iter().flat_map(ends).flat_map(|end| [end.lower(), end.upper()]).flatten();
@@ -41,18 +52,25 @@ pub fn heatmap(title: &str, unit: Unit, columns: &[Column]) -> String {
     drawing.value_axis(&scale, unit);
     for (column, cells) in columns.iter().zip(&heat) {
         let (left, right) = (x(column.from), x(column.to.max(column.from)));
+        let span = format!("from {} to {}", unit::nanos(column.from), unit::nanos(column.to));
         for (row, &count) in cells.iter().enumerate().filter(|&(_, &count)| count > 0) {
             // By the logarithm: one slow call among thousands must be seen.
             let shade = 0.12 + 0.88 * (count as f64).ln_1p() / (most as f64).ln_1p();
             let top = floor - (row + 1) as f64 * height;
-            let note = format!(
-                "{} calls from {} to {}",
-                unit::count(count),
-                unit::nanos(column.from),
-                unit::nanos(column.to)
-            );
+            let note = format!("{} calls {span}", unit::count(count));
             drawing.rect(left, top, (right - left).max(0.5) + 0.3, height, "heat", shade, &note);
         }
+    }
+    let alike = |a: &Column, b: &Column| (a.dark, a.is_idle()) == (b.dark, b.is_idle());
+    for stretch in columns.chunk_by(alike) {
+        let (first, last) = (&stretch[0], &stretch[stretch.len() - 1]);
+        let (class, what) = match (first.dark, first.is_idle()) {
+            (true, _) => ("dark", "the probes were dead in the time"),
+            (false, true) => ("idle", "no successful call"),
+            (false, false) => continue,
+        };
+        let note = format!("{what} from {} to {}", unit::nanos(first.from), unit::nanos(last.to));
+        drawing.rect(x(first.from), floor, x(last.to) - x(first.from), STRIP, class, 1.0, &note);
     }
     for quarter in 0..=4u64 {
         let at = from + (to - from) / 4 * quarter;

@@ -25,7 +25,7 @@ pub const STYLE: &str = "\
 .plot .c0{stroke:#0072b2}.plot .c1{stroke:#d55e00}.plot .c2{stroke:#009e73}.plot .c3{stroke:#cc79a7}\
 .plot .c4{stroke:#e69f00}.plot .c5{stroke:#56b4e9}.plot .f0{fill:#0072b2}.plot .f1{fill:#d55e00}\
 .plot .f2{fill:#009e73}.plot .f3{fill:#cc79a7}.plot .f4{fill:#e69f00}.plot .f5{fill:#56b4e9}\
-.plot .heat{fill:var(--heat,#0072b2)}\
+.plot .heat{fill:var(--heat,#0072b2)}.plot .idle{fill:var(--grid,#d0d7de)}.plot .dark{fill:#d55e00}\
 @media (prefers-color-scheme:dark){.plot{--ink:#e6edf3;--quiet:#9da7b3;--grid:#30363d;--paper:#0d1117;--heat:#56b4e9}}\
 @media print{.plot{--ink:#000;--quiet:#333;--grid:#bbb;--paper:#fff;--heat:#0072b2}}";
 

@@ -4,6 +4,8 @@
 use std::fmt::Write as _;
 use std::io::{self, Write};
 
+use probe_common::bucket::LATENCY;
+use probe_model::canary::Pulse;
 use probe_model::figures::Figures;
 use probe_model::histogram::Histogram;
 use probe_model::sample::Counters;
@@ -17,59 +19,57 @@ use crate::plot::{self, Bar, Column, Line, bars, escaped, heatmap, percentiles};
 
 const STYLE: &str = include_str!("page.css");
 
-/// Most columns of a heatmap. When there are as many, neighbours are joined, so an hour takes no more memory
-/// than a minute.
+/// Most columns of a heatmap. When there are more, neighbours are joined, so an hour takes no more memory than a
+/// minute.
 const MOST_COLUMNS: usize = 240;
+
+/// How many times longer two neighbours alike may be than two of which one is idle, to be joined before them.
+const APART: u64 = 8;
 
 /// What happened when, gathered window by window.
 pub struct Timeline {
     started: u64,
-    /// Windows in a column.
-    each: usize,
-    filled: usize,
     columns: Vec<Column>,
 }
 
 impl Timeline {
     /// An empty one of a recording that began at `started`, monotonic ns.
     pub fn new(started: u64) -> Self {
-        Self { started, each: 1, filled: 0, columns: Vec::new() }
+        Self { started, columns: Vec::new() }
     }
 
-    /// Take in the next window: latency of GET_PA where there is any, of all scans else.
+    /// Take in the next window: latency of GET_PA where there is any, of all scans else. One without calls is a
+    /// column too: it stands for time in which nothing was called.
     pub fn add(&mut self, window: &Window) {
         let get_pa = window.counters.dispatch.get("IOAS_NOIOMMU_GET_PA").map(|calls| calls.ok.clone());
         let scans = || window.counters.get_phys.as_ref().and_then(probe_model::sample::Scans::latency);
-        let Some(histogram) = get_pa.or_else(scans) else { return };
         let since = |at: u64| at.saturating_sub(self.started);
-        let (from, to) = (since(window.from.monotonic), since(window.to.monotonic));
-        if let Some(column) = self.columns.last_mut().filter(|_| self.filled < self.each) {
-            column.to = to;
-            column.histogram.merge(&histogram);
-            self.filled += 1;
-        } else {
-            self.columns.push(Column { from, to, histogram });
-            self.filled = 1;
-        }
+        self.columns.push(Column {
+            from: since(window.from.monotonic),
+            to: since(window.to.monotonic),
+            histogram: get_pa.or_else(scans).unwrap_or_else(|| Histogram::new(LATENCY)),
+            dark: window.counters.canary.pulse() == Pulse::Dark,
+        });
         if self.columns.len() > MOST_COLUMNS {
-            self.join();
+            self.join_two();
         }
     }
 
-    /// Join each two neighbours.
-    fn join(&mut self) {
-        let mut joined: Vec<Column> = Vec::with_capacity(self.columns.len() / 2 + 1);
-        for (number, column) in self.columns.drain(..).enumerate() {
-            match joined.last_mut().filter(|_| number % 2 == 1) {
-                Some(before) => {
-                    before.to = column.to;
-                    before.histogram.merge(&column.histogram);
-                }
-                None => joined.push(column),
-            }
-        }
-        self.columns = joined;
-        self.each *= 2;
+    /// Join the two neighbours that take the least time together, so that columns stay about equally long however
+    /// long the windows were. Idle time is joined to calls only where nothing much shorter can be.
+    fn join_two(&mut self) {
+        let cost = |pair: &[Column]| {
+            let nanos: u64 = pair.iter().map(|column| column.to.saturating_sub(column.from)).sum();
+            let differ = pair[0].is_idle() != pair[1].is_idle() || pair[0].dark != pair[1].dark;
+            nanos.saturating_mul(if differ { APART } else { 1 })
+        };
+        let pairs = self.columns.windows(2).enumerate();
+        let Some(first) = pairs.min_by_key(|(_, pair)| cost(pair)).map(|(index, _)| index) else { return };
+        let second = self.columns.remove(first + 1);
+        let joined = &mut self.columns[first];
+        joined.to = second.to;
+        joined.dark |= second.dark;
+        joined.histogram.merge(&second.histogram);
     }
 }
 
@@ -148,7 +148,7 @@ fn plots(page: &mut String, report: &Report, counters: &Counters, timeline: &Tim
     if !lines.is_empty() {
         figure(percentiles("Latency by percentile", Unit::Nanos, &lines));
     }
-    if !timeline.columns.is_empty() {
+    if timeline.columns.iter().any(|column| !column.is_idle()) {
         figure(heatmap("Latency over time", Unit::Nanos, &timeline.columns));
     }
     let Some(scans) = &counters.get_phys else { return };
@@ -217,3 +217,7 @@ fn processes(page: &mut String, report: &Report) {
     }
     put!(page, "</tbody></table></div>");
 }
+
+#[cfg(test)]
+#[path = "html_tests.rs"]
+mod tests;
