@@ -6,7 +6,8 @@ use crate::canary::Pulse;
 use crate::contiguity;
 use crate::errno;
 use crate::loss::SESSION;
-use crate::scan_cost;
+use crate::sample::Scans;
+use crate::scan_cost::{Conditions, Linearity, ScanCost};
 use crate::unit;
 use crate::window::Window;
 
@@ -145,18 +146,7 @@ fn scans(window: &Window, page_size: u64, found: &mut Vec<Finding>) {
         let what = format!("{} calls succeeded with physical address 0", unit::count(unmapped.count));
         add(found, Severity::Warning, what, "The first page was not mapped: callers must check for 0.");
     }
-    if let Some(cost) = scan_cost::fit(scans, page_size)
-        && let Some(pages) = cost.break_even()
-    {
-        let calls = scans.count().max(1);
-        let mean = scans.pages as f64 / calls as f64;
-        if mean > 4.0 * pages.max(1.0) {
-            let share = 100.0 * cost.per_page * mean / cost.of(mean);
-            let what =
-                format!("{share:.0} % of a scan's cost is walking pages, {mean:.0} of them on average");
-            add(found, Severity::Note, what, "Ask for no more than is used, and go on where the run ended.");
-        }
-    }
+    cost(scans, page_size, found);
     let capped = scans.runs.get("cap").map_or(0, |runs| runs.count);
     let all: u64 = scans.runs.values().map(|runs| runs.count).sum();
     if all >= ENOUGH && capped * 100 >= all * 95 {
@@ -173,6 +163,39 @@ fn scans(window: &Window, page_size: u64, found: &mut Vec<Finding>) {
         let what = format!("{:.0} % of the bytes lie in runs of 2 MiB and more", 100.0 * memory.huge_share);
         add(found, Severity::Note, what, "Huge pages would make runs longer and lookups fewer.");
     }
+}
+
+/// Walking pages is worth a word from this share of the time in scans on.
+const WALKING: f64 = 0.8;
+
+fn cost(scans: &Scans, page_size: u64, found: &mut Vec<Finding>) {
+    let cost = ScanCost::of(scans, Conditions { page_size, clock_step: 1 });
+    let (is, advice) = match cost.linearity {
+        Linearity::NotLinear { .. } => {
+            ("is ", "No cost of a page holds here: see the latencies by scan length.")
+        }
+        Linearity::DoesNotGrow { .. } => {
+            ("", "The shorter scans may have waited, or other work differs: see Scan.")
+        }
+        _ => {
+            let Some((fixed, further)) = cost.parts() else { return };
+            let ok: u64 = scans.ok.values().map(|latency| latency.count).sum();
+            let (calls, pages) = (fixed.nanos * ok as f64, further.nanos * scans.pages as f64);
+            let share = pages / (calls + pages);
+            if share >= WALKING {
+                let mean = scans.pages as f64 / ok.max(1) as f64;
+                let what = format!(
+                    "{:.0} % of a scan's cost is walking pages, {mean:.0} of them on average; a further page \
+                     costs {further}",
+                    100.0 * share.min(1.0)
+                );
+                let advice = "Ask for no more than is used, and go on where the run ended.";
+                add(found, Severity::Note, what, advice);
+            }
+            return;
+        }
+    };
+    add(found, Severity::Note, format!("the cost of a scan {is}{}", cost.known()), advice);
 }
 
 fn errors(window: &Window, found: &mut Vec<Finding>) {

@@ -1,4 +1,4 @@
-//! Names from outside (a process's `comm`, a tag) made fit to print anywhere.
+//! Names from outside (a process's `comm`, a tag) made fit to print anywhere, and sentences fit to a width.
 //!
 //! A process chooses its own name, 15 arbitrary bytes: escape sequences that drive a terminal, marks that
 //! turn the direction of the text around it, line ends that forge lines. Formats escape what they give a
@@ -34,6 +34,26 @@ fn is_formatting(c: char) -> bool {
         | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
+/// Text in lines of at most `width` characters, broken at spaces. A longer word has a line of its own.
+pub fn broken(text: &str, width: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split_whitespace() {
+        let line = lines
+            .last_mut()
+            .filter(|line| line.is_empty() || line.chars().count() + 1 + word.chars().count() <= width);
+        match line {
+            None => lines.push(word.to_owned()),
+            Some(line) => {
+                if !line.is_empty() {
+                    line.push(' ');
+                }
+                line.push_str(word);
+            }
+        }
+    }
+    lines
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -46,6 +66,13 @@ mod tests {
         assert_eq!(visible("a\u{202e}b\u{9b}".as_bytes()), "a\\u{202e}b\\u{9b}");
         assert_eq!(visible(b"\xff\xfe\\x\n"), "\\xff\\xfe\\\\x\\x0a");
         assert_eq!(visible("größe".as_bytes()), "größe");
+    }
+
+    #[test]
+    fn lines_break_at_spaces_and_nothing_is_left_out() {
+        assert_eq!(broken("a scan took  36 ms", 8), ["a scan", "took 36", "ms"]);
+        assert_eq!(broken("a --very-long-flag", 4), ["a", "--very-long-flag"]);
+        assert_eq!(broken("", 4), [""]);
     }
 
     proptest! {

@@ -105,6 +105,7 @@ pub fn write(
         let rows: Vec<_> =
             scans.by_scan_length.iter().map(|class| (scan_length(class), &class.latency)).collect();
         table(&mut page, "Latency by scan length", "scans", &rows, unit::nanos);
+        scan_cost(&mut page, report);
         let rows: Vec<_> = scans.runs.iter().map(|(stop, figures)| (stop.clone(), figures)).collect();
         table(&mut page, "Run length by what ended the scan", "runs", &rows, unit::bytes);
     }
@@ -181,6 +182,18 @@ fn table(page: &mut String, title: &str, what: &str, rows: &[(String, &Figures)]
         page.push_str("</tr>");
     }
     page.push_str("</tbody></table></div>");
+}
+
+fn scan_cost(page: &mut String, report: &Report) {
+    let rows = super::pages::rows(report);
+    if rows.is_empty() {
+        return;
+    }
+    put!(page, "<h2>Cost of a scan, 95 % sure</h2><div class=\"wide\"><table><tbody>");
+    for (name, value) in rows {
+        put!(page, "<tr><th scope=\"row\">{}</th><td>{}</td></tr>", escaped(name), escaped(&value));
+    }
+    put!(page, "</tbody></table></div>");
 }
 
 fn errors(page: &mut String, report: &Report) {

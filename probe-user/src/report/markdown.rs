@@ -29,6 +29,7 @@ pub fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
         let lengths: Vec<_> =
             scans.by_scan_length.iter().map(|class| (scan_length(class), &class.latency)).collect();
         figures(&mut text, "Scan length", "scans", &lengths, unit::nanos);
+        scan_cost(&mut text, report);
         let runs: Vec<_> = scans.runs.iter().map(|(stop, figures)| (stop.clone(), figures)).collect();
         figures(&mut text, "Run by stop", "runs", &runs, unit::bytes);
     }
@@ -101,6 +102,19 @@ fn figures(text: &mut String, name: &str, what: &str, rows: &[(String, &Figures)
             let _ = write!(text, " {} |", value.map_or_else(|| "–".to_owned(), show));
         }
         line!(text);
+    }
+}
+
+fn scan_cost(text: &mut String, report: &Report) {
+    let rows = super::pages::rows(report);
+    if rows.is_empty() {
+        return;
+    }
+    line!(text);
+    line!(text, "| Cost of a scan | 95 % sure |");
+    line!(text, "|---|---|");
+    for (name, value) in rows {
+        line!(text, "| {} | {} |", cell(name), cell(&value));
     }
 }
 

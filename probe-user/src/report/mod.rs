@@ -7,6 +7,7 @@ mod cost;
 pub mod difference;
 pub mod html;
 mod markdown;
+mod pages;
 mod plain;
 
 use std::collections::BTreeMap;
@@ -20,12 +21,13 @@ use probe_model::histogram::Histogram;
 use probe_model::loss::{Balance, Cause, Flow};
 use probe_model::origin::{End, Header, Mark, Recording};
 use probe_model::sample::{Calls, Counters, Scans};
-use probe_model::scan_cost;
+use probe_model::scan_cost::{self, Conditions, ScanCost};
 use probe_model::{series, text, unit};
 use serde::Serialize;
 
 pub use html::write as write_html;
 pub use markdown::write as write_markdown;
+pub use pages::ScanCostReport;
 pub use plain::write as write_text;
 
 /// Name and version of the JSON form.
@@ -57,8 +59,11 @@ pub struct Report {
     /// Whether that is less than the whole: calls that began before it return in it, and the end says
     /// nothing of it.
     pub part: bool,
-    /// Latency of successful scans over the pages that they returned, ns: what a page costs.
-    pub nanos_per_page: Option<f64>,
+    /// What a scan costs: fixed, and a further page.
+    pub scan_cost: Option<ScanCostReport>,
+    /// Time of successful scans over the pages of their runs, ns: the fixed cost of the calls is shared out
+    /// among the pages.
+    pub mean_nanos_per_page: Option<f64>,
     /// Whose calls, the longest time inside calls first.
     pub processes: Vec<ProcessReport>,
     /// Lock waits and scanning, by series.
@@ -160,7 +165,11 @@ impl Report {
             from: since(recording.window.from.monotonic),
             part: recording.part,
             to: since(recording.window.to.monotonic),
-            nanos_per_page: counters.get_phys.as_ref().and_then(scan_cost::mean_per_page),
+            scan_cost: counters
+                .get_phys
+                .as_ref()
+                .map(|scans| ScanCost::of(scans, Conditions::of(&recording.header)).into()),
+            mean_nanos_per_page: counters.get_phys.as_ref().and_then(scan_cost::mean_per_page),
             processes: processes_of(counters),
             locks: locks_of(counters),
             programs: counters.programs.clone(),
@@ -287,7 +296,6 @@ fn facts(report: &Report) -> Vec<(String, String)> {
     add("memory", header.host.memory.map(unit::bytes));
     add("NUMA nodes", header.host.numa_nodes.map(|nodes| nodes.to_string()));
     add("clock source", header.host.clocksource.clone());
-    add("a page takes", report.nanos_per_page.map(|nanos| format!("{nanos:.1} ns")));
     if report.is_part() {
         add("part", Some(format!("from {} to {}", unit::nanos(report.from), unit::nanos(report.to))));
     }

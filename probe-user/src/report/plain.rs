@@ -5,6 +5,7 @@ use std::fmt::{Display, Write as _};
 use std::io::{self, Write};
 
 use probe_model::canary::Pulse;
+use probe_model::text::broken;
 use probe_model::unit;
 
 use super::{BalanceReport, CallsReport, Figures, Report, ScansReport};
@@ -16,7 +17,8 @@ pub fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
     latencies(&mut text, report);
     errors(&mut text, report);
     if let Some(scans) = &report.get_phys {
-        scan_lengths(&mut text, scans, report.nanos_per_page);
+        scan_lengths(&mut text, scans);
+        scan_cost(&mut text, report);
         runs(&mut text, scans, report.header.length_is_cap);
     }
     locks(&mut text, report);
@@ -153,7 +155,7 @@ fn errors(text: &mut String, report: &Report) {
     }
 }
 
-fn scan_lengths(text: &mut String, scans: &ScansReport, per_page: Option<f64>) {
+fn scan_lengths(text: &mut String, scans: &ScansReport) {
     if scans.by_scan_length.is_empty() {
         return;
     }
@@ -168,8 +170,24 @@ fn scan_lengths(text: &mut String, scans: &ScansReport, per_page: Option<f64>) {
         row(text, name, &class.latency, unit::nanos);
     }
     line!(text, "  {:<20}{:>11}", "pages in all", unit::count(scans.pages));
-    if let Some(nanos) = per_page {
-        line!(text, "  {:<20}{nanos:>8.1} ns", "a page takes");
+}
+
+fn scan_cost(text: &mut String, report: &Report) {
+    let rows = super::pages::rows(report);
+    if rows.is_empty() {
+        return;
+    }
+    line!(text);
+    line!(text, "COST OF A SCAN, 95 % sure");
+    for (name, value) in rows {
+        // A long name has its value behind it.
+        if name.chars().count() > 20 {
+            line!(text, "  {name}: {value}");
+            continue;
+        }
+        for (place, part) in broken(&value, 55).into_iter().enumerate() {
+            line!(text, "  {:<20}  {part}", if place == 0 { name } else { "" });
+        }
     }
 }
 

@@ -171,7 +171,7 @@ fn the_screen_says_what_the_report_says() {
         has(0, "p99.9", &unit::nanos(ok.p999.unwrap()));
         has(0, "max", &unit::nanos(ok.max.unwrap()));
         has(2, "pages", &unit::count(scans.pages));
-        has(2, "page takes", &format!("{:.1} ns", report.nanos_per_page.unwrap()));
+        has(2, "mean page", &format!("{:.1} ns", report.mean_nanos_per_page.unwrap()));
         for (part, waits) in &report.locks {
             has(2, part.trim_start_matches("lock.get_phys."), &unit::nanos(waits.p99.unwrap()));
         }

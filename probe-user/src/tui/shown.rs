@@ -11,7 +11,7 @@ use probe_model::finding::{self, Finding};
 use probe_model::histogram::Histogram;
 use probe_model::loss::{Balance, Flow};
 use probe_model::sample::Calls;
-use probe_model::scan_cost::{self, ScanCost};
+use probe_model::scan_cost::{Conditions, ScanCost};
 use probe_model::window::Window;
 
 /// Calls of one command.
@@ -83,7 +83,7 @@ impl Shown {
                 .map(|(site, flow)| (site.clone(), (*flow, flow.balance())))
                 .collect(),
             contiguity: scans.and_then(contiguity::of),
-            cost: scans.and_then(|scans| scan_cost::fit(scans, page_size)),
+            cost: scans.map(|scans| ScanCost::of(scans, Conditions { page_size, clock_step: 1 })),
             findings: finding::of(&window, page_size, backend),
             window,
         }

@@ -1,5 +1,6 @@
 //! Help: the keys, from the table that makes them work, and the words.
 
+use probe_model::text;
 use ratatui::layout::Rect;
 
 use super::View;
@@ -7,7 +8,6 @@ use crate::tui::app::App;
 use crate::tui::canvas::{Canvas, FILL, columns};
 use crate::tui::key::KEYS;
 use crate::tui::tone::Tone;
-use crate::tui::widgets::facts;
 
 pub(super) struct Help;
 
@@ -54,7 +54,7 @@ fn lines(area: Rect) -> (Vec<Line>, Vec<Line>, [Rect; 2]) {
     let keys = KEYS.iter().filter(|binding| ![">", ".", "-", "N"].contains(&binding.shown));
     let room = |area: Rect| usize::from(area.width.saturating_sub(NAMES + 1));
     let broken = |name, text, room, line: fn(&'static str, String) -> Line| {
-        let parts = facts::broken(text, room).into_iter().enumerate();
+        let parts = text::broken(text, room).into_iter().enumerate();
         parts.map(move |(place, text)| line(if place == 0 { name } else { "" }, text)).collect::<Vec<_>>()
     };
     let mut keys: Vec<_> = keys.flat_map(|key| broken(key.shown, key.help, room(left), Line::Key)).collect();

@@ -161,8 +161,11 @@ fn memory_tile(now: &Shown, canvas: &mut Canvas<'_>, area: Rect) {
         ("mean run", unit::bytes(mean)),
         ("returned", unit::bytes(memory.bytes)),
         (
-            "per page",
-            now.cost.as_ref().map_or_else(|| "-".to_owned(), |cost| format!("{:.0} ns", cost.per_page)),
+            "a page",
+            now.cost
+                .as_ref()
+                .and_then(|cost| cost.further_page)
+                .map_or_else(|| "-".to_owned(), |page| page.to_string()),
         ),
     ];
     for (y, (name, value)) in (inner.y + 2..inner.bottom()).zip(lines) {

@@ -52,18 +52,19 @@ fn cost(app: &App, now: &Shown) -> Vec<Fact> {
     let scans = now.scans.as_ref();
     let ok = scans.and_then(|scans| scans.ok.as_ref());
     let mut lines = Vec::new();
-    match &now.cost {
-        Some(cost) => {
-            lines.push(Fact::toned("each page", format!("{:.1} ns", cost.per_page), Tone::Head));
-            lines.push(Fact::toned("fixed", shown(app, Some(whole(cost.fixed))), Tone::Head));
-            lines.push(Fact::new("fits", format!("within {:.0} %", 100.0 * cost.deviation)));
-            if let Some(pages) = cost.break_even() {
-                lines.push(Fact::new("half pages", format!("from {pages:.1} pages on")));
-            }
-            let gib = 1024.0 * 1024.0 * 1024.0 / app.page_size() as f64;
-            lines.push(Fact::new("1 GiB takes", format!("{}, locks held", unit::nanos(whole(cost.of(gib))))));
+    if let Some(cost) = &now.cost {
+        if let Some((fixed, further)) = cost.parts() {
+            lines.push(Fact::toned("each page", further.to_string(), Tone::Head));
+            lines.push(Fact::toned("fixed", fixed.to_string(), Tone::Head));
         }
-        None => lines.push(Fact::toned("model", "needs two scan lengths, 5 scans each", Tone::Dim)),
+        lines.push(Fact::toned(
+            "cost",
+            cost.known(),
+            if cost.parts().is_some() { Tone::Dim } else { Tone::Head },
+        ));
+        if let Some(pages) = cost.break_even() {
+            lines.push(Fact::new("half pages", format!("from {pages:.1} pages on")));
+        }
     }
     if let Some(ok) = ok {
         lines.push(Fact::new("p50", shown(app, ok.p50)));
@@ -79,11 +80,6 @@ fn cost(app: &App, now: &Shown) -> Vec<Fact> {
         }
     }
     lines
-}
-
-#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a time in ns, not negative")]
-fn whole(nanos: f64) -> u64 {
-    nanos.max(0.0) as u64
 }
 
 fn by_length(app: &App, now: &Shown, canvas: &mut Canvas<'_>, area: Rect) {
@@ -191,7 +187,7 @@ fn walked(app: &App, now: &Shown) -> Vec<Fact> {
         Fact::new("returned", unit::bytes(bytes)),
     ];
     let mean = now.window.counters.get_phys.as_ref().and_then(scan_cost::mean_per_page);
-    lines.extend(mean.map(|nanos| Fact::new("page takes", format!("{nanos:.1} ns, all costs shared out"))));
+    lines.extend(mean.map(|nanos| Fact::new("mean page", format!("{nanos:.1} ns, fixed cost shared out"))));
     let window = now.window.from.monotonic..=now.window.to.monotonic;
     let calls = app.calls.in_order().filter(|call| window.contains(&call.at));
     // A sample of the calls has gaps between neighbours: only all of them can tell.

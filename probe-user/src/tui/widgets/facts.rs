@@ -1,5 +1,6 @@
 //! Names and values, one a line.
 
+use probe_model::text::broken;
 use ratatui::layout::Rect;
 
 use crate::tui::canvas::Canvas;
@@ -50,36 +51,4 @@ pub fn wrapped(canvas: &mut Canvas<'_>, area: Rect, text: &str, tone: Tone) -> u
         used += 1;
     }
     used
-}
-
-/// Text in lines of at most `width` characters, broken at spaces. A longer word has a line of its own.
-pub fn broken(text: &str, width: usize) -> Vec<String> {
-    let mut lines = vec![String::new()];
-    for word in text.split_whitespace() {
-        let line = lines
-            .last_mut()
-            .filter(|line| line.is_empty() || line.chars().count() + 1 + word.chars().count() <= width);
-        match line {
-            None => lines.push(word.to_owned()),
-            Some(line) => {
-                if !line.is_empty() {
-                    line.push(' ');
-                }
-                line.push_str(word);
-            }
-        }
-    }
-    lines
-}
-
-#[cfg(test)]
-mod tests {
-    use super::broken;
-
-    #[test]
-    fn lines_break_at_spaces_and_nothing_is_left_out() {
-        assert_eq!(broken("a scan took  36 ms", 8), ["a scan", "took 36", "ms"]);
-        assert_eq!(broken("a --very-long-flag", 4), ["a", "--very-long-flag"]);
-        assert_eq!(broken("", 4), [""]);
-    }
 }

@@ -1,0 +1,37 @@
+//! What a scan costs, as names and values: the same in the text, the markdown and the page.
+
+use probe_model::scan_cost::{MEAN, ScanCost};
+use serde::Serialize;
+
+use super::Report;
+
+/// The model's figures as JSON has them.
+#[derive(Debug, Serialize)]
+pub struct ScanCostReport {
+    #[serde(flatten)]
+    pub cost: ScanCost,
+    /// The same in words.
+    pub text: String,
+}
+
+impl From<ScanCost> for ScanCostReport {
+    fn from(cost: ScanCost) -> Self {
+        Self { text: cost.sentence(), cost }
+    }
+}
+
+/// The rows; none without scans.
+pub(super) fn rows(report: &Report) -> Vec<(&'static str, String)> {
+    let mut rows = Vec::new();
+    if let Some(ScanCostReport { cost, .. }) = &report.scan_cost {
+        if let Some((fixed, further)) = cost.parts() {
+            rows.push(("fixed cost", fixed.to_string()));
+            rows.push(("a further page", further.to_string()));
+            rows.push(("how sure", cost.known()));
+        } else {
+            rows.push(("cost of a page", cost.known()));
+        }
+    }
+    rows.extend(report.mean_nanos_per_page.map(|nanos| (MEAN, format!("{nanos:.1} ns"))));
+    rows
+}
