@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use crate::clock;
 use crate::histogram::{Histogram, Quantile};
 
 /// A distribution in figures. A percentile is a bound, at most `relative_error` from the true value:
@@ -28,6 +29,9 @@ pub struct Figures {
     pub saturated: u64,
     /// How far a percentile may be off.
     pub relative_error: f64,
+    /// Of latencies the least ns that the clock tells apart ([`crate::clock`]), 0 where it is not known and of
+    /// lengths. A figure that is less is `None`, and less than this is all that is known of it.
+    pub resolution: u64,
 }
 
 impl Figures {
@@ -54,7 +58,27 @@ impl Figures {
             max: bound(histogram.largest()),
             saturated: histogram.saturated,
             relative_error: histogram.relative_error(),
+            resolution: 0,
         }
+    }
+
+    /// The same of a clock with a step of so many ns: what it does not tell from nothing is no figure.
+    #[must_use]
+    pub fn by_clock(mut self, step: u64) -> Self {
+        self.resolution = step;
+        let figures =
+            [&mut self.min, &mut self.p50, &mut self.p90, &mut self.p99, &mut self.p999, &mut self.max];
+        for figure in figures {
+            *figure = figure.filter(|&nanos| nanos >= step);
+        }
+        self
+    }
+
+    /// A figure of these for people; one that the clock does not tell from nothing as less than its step. `None`
+    /// where there is none.
+    pub fn shown(&self, figure: Option<u64>, show: impl Fn(u64) -> String) -> Option<String> {
+        let below = self.count > 0 && self.resolution > 0;
+        figure.map(show).or_else(|| below.then(|| clock::below(self.resolution)))
     }
 }
 
@@ -67,6 +91,20 @@ pub fn scan_lengths(class: u32) -> (u64, Option<u64>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_figure_below_the_clocks_step_is_none_and_shown_as_less() {
+        let mut histogram = Histogram::new(probe_common::bucket::LATENCY);
+        [0, 0, 4_000_000].into_iter().for_each(|nanos| histogram.record(nanos));
+        let figures = Figures::of_latency(&histogram).by_clock(4_000_000);
+        assert_eq!((figures.min, figures.p50, figures.max), (None, None, Some(4_000_000)));
+        let shown = [figures.p50, figures.max].map(|figure| figures.shown(figure, crate::unit::nanos));
+        assert_eq!(shown, [Some("< 4 ms".to_owned()), Some("4.00 ms".to_owned())]);
+        let empty = Figures::of_latency(&Histogram::new(probe_common::bucket::LATENCY)).by_clock(1);
+        assert_eq!(empty.shown(empty.p50, crate::unit::nanos), None);
+        let fine = Figures::of_latency(&histogram).by_clock(1);
+        assert_eq!(fine.shown(fine.p50, crate::unit::nanos), Some("< 1 ns".to_owned()));
+    }
 
     #[test]
     fn classes_border_on_each_other_and_the_last_has_no_end() {

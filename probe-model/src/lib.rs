@@ -12,6 +12,7 @@
 //! * [`compare`]: two sides, how sure their difference is, and a verdict
 //! * [`series`]: every distribution of a window by name; [`figures`]: its percentiles
 //! * [`origin`]: what was recorded, where, how; [`check`]: whether counters from outside can be true
+//! * [`clock`]: what the clock of latencies tells apart, sleep and steps of the wall clock
 //! * [`unit`], [`errno`], [`text`]: numbers and names as people read them
 //! * [`slice`], [`timeline`]: the course of things, in bounded memory
 //! * [`contiguity`], [`scan_cost`], [`rescan`], [`finding`]: what the numbers say
@@ -24,6 +25,7 @@ pub mod buckets;
 pub mod call;
 pub mod canary;
 pub mod check;
+pub mod clock;
 pub mod compare;
 pub mod contiguity;
 pub mod cost;

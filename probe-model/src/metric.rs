@@ -129,6 +129,9 @@ metrics! {
     /// No label.
     SAMPLED: Gauge "iovascope_sample_timestamp_seconds" "iovascope.sample.timestamp" "s"
         "When the counters were read, seconds since 1970 UTC.";
+    /// Label `source`.
+    CLOCK_STEP: Gauge "iovascope_clock_step_seconds" "iovascope.clock.step" "s"
+        "Step of the kernel's clock: no latency is known better, and one that is less reads as 0.";
     /// Labels of the header.
     INFO: Gauge "iovascope_build_info" "iovascope.build.info" "{info}"
         "1; the labels say what counts, where and how.";
@@ -197,6 +200,8 @@ pub fn families(header: &Header, sample: &Sample, processes: usize) -> Vec<Famil
         add(PROGRAM_RUNS, &[("program", name)], Value::Count(cost.runs));
     }
     add(SAMPLED, &[], Value::Nanos(sample.at.realtime));
+    let source = header.host.clocksource.as_deref().unwrap_or("unknown");
+    add(CLOCK_STEP, &[("source", source)], Value::Nanos(header.host.clock_step()));
     let info = [
         ("version", header.tool.as_str()),
         ("kernel", &header.kernel),

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::canary::Pulse;
+use crate::clock::{self, Clock, Jump};
 use crate::cost::Calibration;
 use crate::sample::Instant;
 use crate::window::Window;
@@ -66,6 +67,9 @@ pub struct Host {
     pub cpu: Option<String>,
     /// Clock source of the kernel when counting began.
     pub clocksource: Option<String>,
+    /// Its step in ns, measured when counting began ([`crate::clock`]).
+    #[serde(default)]
+    pub clock_step: Option<u64>,
     /// Memory of the machine in bytes.
     pub memory: Option<u64>,
     /// NUMA nodes that are online.
@@ -91,12 +95,15 @@ pub struct Delta {
 }
 
 /// Something that the user or the recorder marked in time.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Mark {
     /// When.
     pub at: Instant,
     /// What, for people.
     pub text: String,
+    /// The kernel's clock source from here on, where the mark says that it changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clock: Option<Clock>,
 }
 
 /// The same instant by three clocks: what suspends and steps of the wall clock did to a recording.
@@ -106,6 +113,20 @@ pub struct Anchor {
     pub at: Instant,
     /// `CLOCK_BOOTTIME`, ns: monotonic and the time in suspend.
     pub boottime: u64,
+    /// Time that reading the three took, ns: they may be so far apart. Not in older recordings.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uncertainty: Option<u64>,
+}
+
+/// What is taken for the uncertainty of an anchor that has none, ns: a recorder that was not running for a while
+/// between two readings.
+const UNKNOWN_UNCERTAINTY: u64 = 10_000_000;
+
+impl Anchor {
+    /// How far apart the readings may be, ns.
+    pub fn uncertainty(&self) -> u64 {
+        self.uncertainty.unwrap_or(UNKNOWN_UNCERTAINTY)
+    }
 }
 
 /// The last frame of a recording that ended in order.
@@ -151,7 +172,7 @@ pub struct Recording {
     pub skipped: u64,
     /// Marks, in order; only the first [`MOST_MARKS`].
     pub marks: Vec<Mark>,
-    /// The first and the last clock anchor.
+    /// The first and the last clock anchor, and those between which another clock jumped.
     pub anchors: Vec<Anchor>,
 }
 
@@ -197,22 +218,36 @@ impl Recording {
             })
     }
 
-    /// Time that the machine slept while this was recorded, ns: the difference of two clocks between
-    /// the first and the last anchor.
+    /// Time that the machine slept while this was recorded, ns.
     pub fn suspended(&self) -> u64 {
-        self.clocks(|anchor| anchor.boottime).max(0).unsigned_abs().try_into().unwrap_or(u64::MAX)
+        clock::sleeps(&self.anchors)
+            .filter(|sleep| self.holds(sleep))
+            .map(|sleep| sleep.by.max(0).unsigned_abs())
+            .sum()
     }
 
-    /// By how much the wall clock was stepped, ns: suspend not counted.
-    pub fn stepped(&self) -> i128 {
-        self.clocks(|anchor| anchor.at.realtime) - self.clocks(|anchor| anchor.boottime)
+    /// Steps of the wall clock meanwhile.
+    pub fn steps(&self) -> Vec<Jump> {
+        clock::steps(&self.anchors).filter(|step| self.holds(step)).collect()
     }
 
-    /// How much more a clock moved than the monotonic one, between the first and the last anchor.
-    fn clocks(&self, clock: fn(&Anchor) -> u64) -> i128 {
-        let (Some(first), Some(last)) = (self.anchors.first(), self.anchors.last()) else { return 0 };
-        let moved = |read: &dyn Fn(&Anchor) -> u64| i128::from(read(last)) - i128::from(read(first));
-        moved(&clock) - moved(&|anchor| anchor.at.monotonic)
+    /// The least ns that its latencies tell apart: the longest step of the clock sources that the kernel had.
+    pub fn clock_step(&self) -> u64 {
+        let later = self.marks.iter().filter_map(|mark| mark.clock.as_ref());
+        let later = later.map(|clock| clock::step(Some(&clock.source), clock.step));
+        later.fold(self.header.host.clock_step(), u64::max)
+    }
+
+    /// Whether a jump may lie in what is summed up.
+    fn holds(&self, jump: &Jump) -> bool {
+        jump.to > self.window.from.monotonic && (jump.from < self.window.to.monotonic || !self.part)
+    }
+}
+
+impl Host {
+    /// The least ns that its clock tells apart.
+    pub fn clock_step(&self) -> u64 {
+        clock::step(self.clocksource.as_deref(), self.clock_step)
     }
 }
 
@@ -223,7 +258,11 @@ mod tests {
 
     #[test]
     fn suspend_and_steps_are_told_apart() {
-        let anchor = |monotonic, realtime, boottime| Anchor { at: Instant { monotonic, realtime }, boottime };
+        let anchor = |monotonic, realtime, boottime| Anchor {
+            at: Instant { monotonic, realtime },
+            boottime,
+            uncertainty: Some(5),
+        };
         let recording = Recording {
             header: Header::default(),
             window: Window::between(&Sample::default(), &Sample::default()),
@@ -235,6 +274,7 @@ mod tests {
             marks: Vec::new(),
             anchors: vec![anchor(100, 5_000, 1_000), anchor(200, 5_400, 1_150)],
         };
-        assert_eq!((recording.suspended(), recording.stepped()), (50, 250));
+        let steps: Vec<_> = recording.steps().iter().map(|step| step.by).collect();
+        assert_eq!((recording.suspended(), steps), (50, vec![250]));
     }
 }

@@ -35,6 +35,14 @@ impl Unit {
         }
     }
 
+    /// The same of a clock with a step of so many ns, where it is time.
+    pub fn figures_by_clock(self, histogram: &Histogram, step: u64) -> Figures {
+        match self {
+            Self::Nanos => self.figures(histogram).by_clock(step),
+            Self::Bytes => self.figures(histogram),
+        }
+    }
+
     /// Percentiles, rounded to the side that does not flatter.
     pub fn figures(self, histogram: &Histogram) -> Figures {
         match self {

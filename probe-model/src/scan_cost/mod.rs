@@ -128,7 +128,7 @@ pub struct Conditions {
 impl Conditions {
     /// Those of a recording.
     pub fn of(header: &Header) -> Self {
-        Self { page_size: header.page_size.max(1), clock_step: 1 }
+        Self { page_size: header.page_size.max(1), clock_step: header.host.clock_step() }
     }
 }
 

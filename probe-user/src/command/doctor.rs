@@ -3,12 +3,14 @@
 use std::io::{self, Write as _};
 
 use anyhow::Context as _;
+use probe_model::clock::Clock;
 use serde::Serialize;
 
 use crate::cli::DoctorArgs;
 use crate::doctor::kernel_file::{self, Judgement};
-use crate::doctor::{self, Host};
+use crate::doctor::{self, Host, checks};
 use crate::exit::Status;
+use crate::source::clock;
 
 pub(super) fn run(args: &DoctorArgs) -> anyhow::Result<Status> {
     if let Some(path) = &args.kernel {
@@ -21,7 +23,9 @@ pub(super) fn run(args: &DoctorArgs) -> anyhow::Result<Status> {
             _ => Status::CannotRun,
         });
     }
-    let diagnosis = doctor::diagnose(&Host::default());
+    let mut diagnosis = doctor::diagnose(&Host::default());
+    let source = clock::source().unwrap_or_else(|| "of unknown source".to_owned());
+    diagnosis.checks.push(checks::clock(&Clock { source, step: clock::step() }));
     write(args, &diagnosis, |out| diagnosis.write_text(out))?;
     Ok(if diagnosis.record.able { Status::Ok } else { Status::CannotRun })
 }

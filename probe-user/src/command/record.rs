@@ -15,8 +15,9 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
 use crate::cli::RecordArgs;
 use crate::exit::{Status, Usage};
 use crate::recording::{self, Declined, End, EndReason, Header, Mark, Writer};
+use crate::source::clock::{self, Watch};
 use crate::source::host;
-use crate::source::kernel::{Final, KernelSource, LogLevel};
+use crate::source::kernel::{Final, KernelSource, LogLevel, WallClock};
 use crate::workload::abi::Abi;
 use probe_model::canary::{Canary, Pulse};
 use probe_model::loss::{Balance, Flow};
@@ -107,7 +108,7 @@ async fn record(args: &RecordArgs, started: Started) -> anyhow::Result<Status> {
 
 pub(super) fn begin(out: Box<dyn Write>, name: &str, header: &Header) -> anyhow::Result<Sink> {
     let mut sink = Writer::begin(out, name.to_owned(), header)?;
-    sink.anchor(&host::anchor())?;
+    sink.anchor(&clock::anchor())?;
     Ok(sink)
 }
 
@@ -225,12 +226,16 @@ async fn sample_until_done(
     let _too_large = signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?;
     let mut anchors = interval_at(begin + ANCHOR, ANCHOR);
     anchors.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    // Where the kernel does not tell of steps at once, the next sample finds them.
+    let mut wall_clock = WallClock::new().ok();
+    let mut watch = Watch::begin();
     loop {
         tokio::select! {
             _ = ticks.tick() => {
                 let sample = source.sample()?;
                 pulse.tell(&sample);
                 sink.sample(sample)?;
+                tell_clock(&mut watch, sink)?;
             }
             _ = polls.tick(), if args.source.wants_calls() => sink.calls(&source.calls())?,
             status = async {
@@ -239,8 +244,21 @@ async fn sample_until_done(
                     None => std::future::pending().await,
                 }
             } => return Ok(Ended::Command(status.context("cannot wait for the command")?)),
-            _ = anchors.tick() => sink.anchor(&host::anchor())?,
-            _ = marks.recv() => sink.mark(&Mark { at: host::anchor().at, text: "SIGUSR1".to_owned() })?,
+            _ = anchors.tick() => sink.anchor(&clock::anchor())?,
+            changed = async {
+                match &wall_clock {
+                    Some(wall_clock) => wall_clock.changed().await,
+                    None => std::future::pending().await,
+                }
+            } => {
+                if changed.is_err() {
+                    wall_clock = None;
+                }
+                tell_clock(&mut watch, sink)?;
+            }
+            _ = marks.recv() => {
+                sink.mark(&Mark { at: clock::now(), text: "SIGUSR1".to_owned(), ..Mark::default() })?;
+            }
             () = signals.any() => return Ok(Ended::Signal),
             () = async {
                 match args.duration {
@@ -250,6 +268,18 @@ async fn sample_until_done(
             } => return Ok(Ended::Duration),
         }
     }
+}
+
+/// What the clocks did since the last look: anchors around a jump, a mark where their source is another one.
+fn tell_clock(watch: &mut Watch, sink: &mut Sink) -> anyhow::Result<()> {
+    let news = watch.look();
+    for anchor in &news.anchors {
+        sink.anchor(anchor)?;
+    }
+    if let Some(mark) = &news.mark {
+        sink.mark(mark)?;
+    }
+    Ok(())
 }
 
 /// The signals that ask for an orderly end.
@@ -335,7 +365,7 @@ fn spawn(command: &[String]) -> anyhow::Result<Option<Child>> {
 pub(super) fn finish(mut sink: Sink, last: Final, reason: EndReason) -> anyhow::Result<u64> {
     sink.calls(&last.calls)?;
     sink.sample(last.sample)?;
-    sink.anchor(&host::anchor())?;
+    sink.anchor(&clock::anchor())?;
     let open_calls = last.open_calls.iter().map(|(site, open)| (site.name.to_owned(), *open)).collect();
     Ok(sink.end(&End { reason, open_calls, doubt: last.doubt })?)
 }

@@ -14,6 +14,7 @@ use probe_model::origin::Header;
 
 use crate::cli::{SourceArgs, TopArgs};
 use crate::exit::{Status, Usage};
+use crate::source::clock::Watch;
 use crate::source::kernel::{KernelSource, LogLevel, SourceError};
 use crate::tui;
 use crate::tui::app::Length;
@@ -108,6 +109,7 @@ fn sampling(
 ) {
     let Ok(feeder) = handed.recv() else { return };
     let mut next = Instant::now() + interval;
+    let mut watch = Watch::begin();
     if !feeder.send(Feed::Started(Box::new(header))) {
         return;
     }
@@ -120,7 +122,8 @@ fn sampling(
         }
         next = Instant::now() + interval;
         match read(&mut source, wants_calls, &feeder) {
-            Ok(()) => {}
+            // Marks are not dropped: nothing else says it.
+            Ok(()) => drop(watch.look().mark.map(|mark| feeder.send(Feed::Mark(mark)))),
             Err(error) => {
                 feeder.send(Feed::Failed(format!("{:#}", anyhow::Error::from(error))));
                 return;

@@ -3,6 +3,8 @@
 //! Pure; which obstacles count is decided in `verdict`, this only tells.
 
 use probe_common::site::Backend;
+use probe_model::clock::Clock;
+use probe_model::unit;
 use serde::Serialize;
 
 use crate::workload::abi::Abi;
@@ -21,6 +23,8 @@ pub enum State {
     Unknown,
     /// Missing, and nothing here depends on it.
     NotNeeded,
+    /// There, and too coarse for what most latencies are.
+    Coarse,
 }
 
 /// Which use of iovascope asks for it.
@@ -47,6 +51,7 @@ impl State {
             Self::Missing => "missing",
             Self::Unknown => "unknown",
             Self::NotNeeded => "not needed",
+            Self::Coarse => "coarse",
         }
     }
 }
@@ -261,6 +266,24 @@ fn paranoid(machine: &Machine) -> Check {
         ),
         Some(level) => check(NAME, Need::Record, State::Ok, level.to_string()),
     }
+}
+
+/// A step of the clock from which on it cannot time a scan of one page, ns.
+const COARSE: u64 = 100;
+
+/// The clock of latencies.
+pub fn clock(clock: &Clock) -> Check {
+    let source = &clock.source;
+    let (state, finding) = match clock.step {
+        None => (State::Unknown, format!("{source}; it did not move while it was looked at")),
+        Some(step) if step >= COARSE => {
+            let step = unit::nanos(step);
+            let finding = format!("{source}, in steps of {step}: what is faster is shown as less than that");
+            (State::Coarse, finding)
+        }
+        Some(step) => (State::Ok, format!("{source}, in steps of {}", unit::nanos(step))),
+    };
+    check("clock", Need::Both, state, finding)
 }
 
 fn unsafe_mode(machine: &Machine) -> Check {

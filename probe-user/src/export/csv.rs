@@ -16,16 +16,19 @@ use probe_model::window::Window;
 use super::{Export, Options};
 
 pub(super) fn make(_: &Options) -> Box<dyn Export> {
-    Box::new(Table { started: 0 })
+    Box::new(Table { started: 0, step: 1 })
 }
 
 struct Table {
     started: u64,
+    /// The least ns that the clock tells apart: a figure that is less has an empty cell.
+    step: u64,
 }
 
 impl Export for Table {
     fn begin(&mut self, header: &Header, out: &mut dyn Write) -> io::Result<()> {
         self.started = header.started.monotonic;
+        self.step = header.host.clock_step();
         writeln!(out, "from,to,series,unit,count,sum,min,p50,p90,p99,p99.9,max,saturated")
     }
 
@@ -33,7 +36,7 @@ impl Export for Table {
         let since = |at: u64| at.saturating_sub(self.started) as f64 / 1e9;
         let span = format!("{:.9},{:.9}", since(window.from.monotonic), since(window.to.monotonic));
         for series in series::of(&window.counters) {
-            let figures = series.unit.figures(&series.histogram);
+            let figures = series.unit.figures_by_clock(&series.histogram, self.step);
             write!(out, "{span},{},{},{},{}", series.name, series.unit.symbol(), figures.count, figures.sum)?;
             for value in [figures.min, figures.p50, figures.p90, figures.p99, figures.p999, figures.max] {
                 write!(out, ",{}", value.map(|value| value.to_string()).unwrap_or_default())?;

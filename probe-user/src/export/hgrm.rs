@@ -6,7 +6,7 @@ use std::io::{self, Write};
 
 use hdrhistogram::Histogram;
 use probe_model::origin::Recording;
-use probe_model::series;
+use probe_model::series::{self, Unit};
 
 use super::{Export, Options, no_such_series};
 
@@ -29,6 +29,9 @@ impl Export for Percentiles {
         let series = series.ok_or_else(|| no_such_series(&self.series, whole))?;
         let hdr = series.histogram.to_hdr().map_err(|error| io::Error::other(error.to_string()))?;
         write(&hdr, out)?;
+        if let Some(line) = super::coarse(whole.clock_step()).filter(|_| series.unit == Unit::Nanos) {
+            writeln!(out, "#[{line}]")?;
+        }
         match series.histogram.saturated {
             0 => Ok(()),
             beyond => writeln!(out, "#[{beyond} more values are beyond the range]"),

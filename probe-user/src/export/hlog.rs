@@ -42,6 +42,9 @@ impl Export for Log {
             "#[iovascope {}, Linux {}: durations in ns, run lengths in bytes]",
             header.tool, header.kernel
         )?;
+        if let Some(line) = super::coarse(header.host.clock_step()) {
+            writeln!(out, "#[{line}]")?;
+        }
         writeln!(out, "#[StartTime: {started:.3} (seconds since epoch)]")?;
         writeln!(out, "#[BaseTime: {started:.3} (seconds since epoch)]")?;
         writeln!(

@@ -75,6 +75,13 @@ pub fn format(name: &str) -> Option<&'static Format> {
     FORMATS.iter().find(|format| format.name == name)
 }
 
+/// What a comment says of a clock whose steps are no fraction of a latency; nothing else can, in formats that hold
+/// values alone.
+fn coarse(step: u64) -> Option<String> {
+    let nanos = probe_model::unit::nanos(step);
+    (step > 1).then(|| format!("the clock moves in steps of {nanos}: a value of 0 ns means less than that"))
+}
+
 /// What an option asks for is not in the recording.
 fn no_such_series(name: &str, whole: &Recording) -> io::Error {
     let known: Vec<_> =

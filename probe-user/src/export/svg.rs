@@ -4,9 +4,10 @@ use std::io::{self, Write};
 
 use probe_model::origin::Recording;
 use probe_model::series::{self, Unit};
+use probe_model::unit::nanos;
 
 use super::{Export, Options, no_such_series};
-use crate::plot::{Line, percentiles, standalone};
+use crate::plot::{Line, Values, percentiles, standalone};
 
 pub(super) fn make(options: &Options) -> Box<dyn Export> {
     Box::new(Plot { series: options.series.clone() })
@@ -29,7 +30,13 @@ impl Export for Plot {
         let unit = chosen.first().map_or(Unit::Nanos, |series| series.unit);
         let lines: Vec<_> =
             chosen.iter().map(|series| Line { name: &series.name, histogram: &series.histogram }).collect();
-        let title = format!("iovascope: Linux {}, {}", whole.header.kernel, whole.header.backend);
-        writeln!(out, "{}", standalone(&percentiles(&title, unit, &lines)))
+        let step = whole.clock_step();
+        let coarse = if step > 1 { format!(", clock steps of {}", nanos(step)) } else { String::new() };
+        let title = format!("iovascope: Linux {}, {}{coarse}", whole.header.kernel, whole.header.backend);
+        let values = match unit {
+            Unit::Nanos => Values::latencies(step),
+            Unit::Bytes => Values::lengths(),
+        };
+        writeln!(out, "{}", standalone(&percentiles(&title, values, &lines)))
     }
 }

@@ -1,10 +1,9 @@
 //! One line a category: from the median to the 99th percentile, with the number of calls beside it.
 
 use probe_model::histogram::Histogram;
-use probe_model::series::Unit;
 use probe_model::unit;
 
-use super::{Drawing, LEFT, RIGHT, Scale, TOP, WIDTH};
+use super::{Drawing, LEFT, RIGHT, Scale, TOP, Values, WIDTH};
 
 /// A category.
 pub struct Bar<'a> {
@@ -21,14 +20,15 @@ const NAMES: f64 = 170.0;
 const COUNTS: f64 = 90.0;
 
 /// Draw distributions beneath each other on one scale.
-pub fn bars(title: &str, unit: Unit, bars: &[Bar<'_>]) -> String {
+pub fn bars(title: &str, values: Values, bars: &[Bar<'_>]) -> String {
     let height = TOP + LINE * bars.len() as f64 + 44.0;
     let ends = |bar: &Bar<'_>| [bar.histogram.quantile(0.01), bar.histogram.quantile(1.0)];
-    let scale =
-        Scale::over(unit, bars.iter().flat_map(ends).flat_map(|end| [end.lower(), end.upper()]).flatten());
+    let unit = values.unit;
+    let bounds = bars.iter().flat_map(ends).flat_map(|end| [end.lower(), end.upper()]).flatten();
+    let scale = Scale::over(unit, bounds.map(|bound| values.place(bound)));
     let mut drawing = Drawing::new(height, title, "from the median to 99 %, a tick at the largest");
     let (left, right) = (LEFT.max(NAMES), WIDTH - RIGHT - COUNTS);
-    let x = |value: u64| left + scale.share(value) * (right - left);
+    let x = |value: u64| left + scale.share(values.place(value)) * (right - left);
     let floor = TOP + LINE * bars.len() as f64;
     for mark in scale.marks() {
         drawing.rule(x(mark), TOP, x(mark), floor);
@@ -41,9 +41,9 @@ pub fn bars(title: &str, unit: Unit, bars: &[Bar<'_>]) -> String {
         let note = format!(
             "{}: median {}, 99 % {}, largest {}",
             bar.name,
-            unit.show(p50),
-            unit.show(p99),
-            unit.show(max)
+            values.show(p50),
+            values.show(p99),
+            values.show(max)
         );
         drawing.text(left - 8.0, top + 17.0, "end", "", &bar.name);
         drawing.rect(x(p50), top + 5.0, (x(p99) - x(p50)).max(3.0), LINE - 10.0, "f0", 0.85, &note);

@@ -1,10 +1,9 @@
 //! Values over time: a column a span of time, a row a part of the scale, darker where more calls were.
 
 use probe_model::histogram::Histogram;
-use probe_model::series::Unit;
 use probe_model::unit;
 
-use super::{BOTTOM, Drawing, LEFT, RIGHT, Scale, TOP, WIDTH};
+use super::{BOTTOM, Drawing, LEFT, RIGHT, Scale, TOP, Values, WIDTH};
 
 /// A span of time.
 #[derive(Debug, Clone)]
@@ -33,10 +32,10 @@ const STRIP: f64 = 3.0;
 const HEIGHT: f64 = 300.0;
 
 /// Draw values over time. Every column has its place, one without calls too: it is a thin line at the foot.
-pub fn heatmap(title: &str, unit: Unit, columns: &[Column]) -> String {
+pub fn heatmap(title: &str, values: Values, columns: &[Column]) -> String {
     let ends = |column: &Column| [column.histogram.quantile(0.0), column.histogram.quantile(1.0)];
     let bounds = columns.iter().flat_map(ends).flat_map(|end| [end.lower(), end.upper()]).flatten();
-    let scale = Scale::over(unit, bounds);
+    let scale = Scale::over(values.unit, bounds.map(|bound| values.place(bound)));
     let calls: u64 = columns.iter().map(|column| column.histogram.count).sum();
     let from = columns.first().map_or(0, |column| column.from);
     let to = columns.last().map_or(1, |column| column.to).max(from + 1);
@@ -47,9 +46,9 @@ pub fn heatmap(title: &str, unit: Unit, columns: &[Column]) -> String {
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "at most 20 powers of ten")]
     let rows = ROWS * (scale.high - scale.low) as usize;
     let height = (floor - TOP) / rows as f64;
-    let heat: Vec<Vec<u64>> = columns.iter().map(|column| cells(column, &scale, rows)).collect();
+    let heat: Vec<Vec<u64>> = columns.iter().map(|column| cells(column, values, &scale, rows)).collect();
     let most = heat.iter().flatten().copied().max().unwrap_or(1).max(1);
-    drawing.value_axis(&scale, unit);
+    drawing.value_axis(&scale, values.unit);
     for (column, cells) in columns.iter().zip(&heat) {
         let (left, right) = (x(column.from), x(column.to.max(column.from)));
         let span = format!("from {} to {}", unit::nanos(column.from), unit::nanos(column.to));
@@ -88,12 +87,12 @@ pub fn heatmap(title: &str, unit: Unit, columns: &[Column]) -> String {
 }
 
 /// Calls by row of the scale.
-fn cells(column: &Column, scale: &Scale, rows: usize) -> Vec<u64> {
+fn cells(column: &Column, values: Values, scale: &Scale, rows: usize) -> Vec<u64> {
     let mut cells = vec![0; rows];
     let scheme = column.histogram.scheme();
     let mut add = |value: u64, count: u64| {
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of few rows")]
-        let row = ((scale.share(value) * rows as f64) as usize).min(rows.saturating_sub(1));
+        let row = ((scale.share(values.place(value)) * rows as f64) as usize).min(rows.saturating_sub(1));
         if let Some(cell) = cells.get_mut(row) {
             *cell += count;
         }

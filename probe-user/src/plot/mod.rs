@@ -13,6 +13,7 @@ pub use percentiles::{Line, percentiles};
 
 use std::fmt::{Display, Write as _};
 
+use probe_model::clock;
 use probe_model::series::Unit;
 
 /// The style of every plot; a document has it once, a file of its own too.
@@ -39,6 +40,38 @@ const LEFT: f64 = 72.0;
 const RIGHT: f64 = 16.0;
 const TOP: f64 = 28.0;
 const BOTTOM: f64 = 44.0;
+
+/// What is drawn.
+#[derive(Debug, Clone, Copy)]
+pub struct Values {
+    unit: Unit,
+    /// The least that is told apart from nothing; what is less is drawn there.
+    least: u64,
+}
+
+impl Values {
+    /// Latencies by a clock with a step of so many ns.
+    pub fn latencies(step: u64) -> Self {
+        Self { unit: Unit::Nanos, least: step }
+    }
+
+    /// Lengths.
+    pub fn lengths() -> Self {
+        Self { unit: Unit::Bytes, least: 0 }
+    }
+
+    fn show(self, value: u64) -> String {
+        match self.unit {
+            Unit::Nanos => clock::shown(value, self.least),
+            Unit::Bytes => self.unit.show(value),
+        }
+    }
+
+    /// Where a value is drawn.
+    fn place(self, value: u64) -> u64 {
+        value.max(self.least)
+    }
+}
 
 /// A drawing that is being made.
 struct Drawing {

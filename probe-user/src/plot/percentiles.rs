@@ -2,7 +2,7 @@
 
 use probe_model::series::Unit;
 
-use super::{BOTTOM, Drawing, LEFT, RIGHT, Scale, TOP, WIDTH};
+use super::{BOTTOM, Drawing, LEFT, RIGHT, Scale, TOP, Values, WIDTH};
 use probe_model::histogram::Histogram;
 
 /// A distribution to draw.
@@ -25,7 +25,8 @@ const MARKS: [(f64, &str); 7] = [
 ];
 
 /// Draw distributions of one unit; empty ones are left out.
-pub fn percentiles(title: &str, unit: Unit, lines: &[Line<'_>]) -> String {
+pub fn percentiles(title: &str, values: Values, lines: &[Line<'_>]) -> String {
+    let unit = values.unit;
     let lines: Vec<_> = lines.iter().filter(|line| !line.histogram.is_empty()).collect();
     let most = lines.iter().map(|line| line.histogram.count).max().unwrap_or(1);
     // Beyond one value in all there is nothing to see.
@@ -36,12 +37,12 @@ pub fn percentiles(title: &str, unit: Unit, lines: &[Line<'_>]) -> String {
         .map(|line| {
             let figures = unit.figures(line.histogram);
             let show =
-                |value: Option<u64>| value.map_or_else(|| "unknown".to_owned(), |value| unit.show(value));
+                |value: Option<u64>| value.map_or_else(|| "unknown".to_owned(), |value| values.show(value));
             format!("{}: median {}, 99 % {}", line.name, show(figures.p50), show(figures.p99))
         })
         .collect();
     let mut drawing = Drawing::new(308.0 + legend, title, &summary.join("; "));
-    let value = |line: &Line<'_>, q: f64| bound(unit, line.histogram, q);
+    let value = |line: &Line<'_>, q: f64| values.place(bound(unit, line.histogram, q));
     let extremes = lines.iter().flat_map(|line| [0.0, 1.0].map(|q| value(line, q)));
     let scale = Scale::over(unit, extremes);
     let floor = 300.0 - BOTTOM;

@@ -4,6 +4,7 @@ use std::io::Read;
 
 use probe_model::call::Call;
 use probe_model::check;
+use probe_model::clock::Anchors;
 use probe_model::origin::MOST_MARKS;
 use probe_model::sample::{Instant, Sample};
 use probe_model::window::Window;
@@ -142,7 +143,7 @@ impl<R: Read> Reader<R> {
         mut keep: impl FnMut(&Window) -> Result<bool, E>,
     ) -> Result<Recording, E> {
         let mut sum: Option<Window> = None;
-        let (mut windows, mut left_out, mut marks, mut anchors) = (0, 0u64, Vec::new(), Vec::new());
+        let (mut windows, mut left_out, mut marks, mut anchors) = (0, 0u64, Vec::new(), Anchors::default());
         let sites = self.last.counters.clone();
         while let Some(event) = self.next_event()? {
             match event {
@@ -160,10 +161,7 @@ impl<R: Read> Reader<R> {
                 Event::Calls(_) => {}
                 Event::Mark(mark) if marks.len() < MOST_MARKS => marks.push(mark),
                 Event::Mark(_) => self.skipped += 1,
-                Event::Anchor(anchor) => {
-                    anchors.truncate(1);
-                    anchors.push(anchor);
-                }
+                Event::Anchor(anchor) => anchors.push(anchor),
             }
         }
         let empty = |at: Instant| Window { from: at, to: at, counters: sites.clone() };
@@ -176,7 +174,7 @@ impl<R: Read> Reader<R> {
             unclean: self.unclean,
             skipped: self.skipped,
             marks,
-            anchors,
+            anchors: anchors.into_vec(),
         })
     }
 

@@ -195,8 +195,8 @@ fn an_unknown_feature_is_refused_by_name() {
 fn marks_anchors_and_calls_stand_between_windows() {
     use probe_model::call::{Call, What};
     let at = Instant { monotonic: 6, realtime: 8 };
-    let mark = Mark { at, text: "here".into() };
-    let anchor = Anchor { at, boottime: 9 };
+    let mark = Mark { at, text: "here".into(), ..Mark::default() };
+    let anchor = Anchor { at, boottime: 9, uncertainty: Some(3) };
     let what = What::Dispatch { command: "IOAS_MAP".into() };
     let call =
         Call { at: 6, nanos: 5, pid: 4, tid: 4, cpu: 1, comm: b"a\xff".to_vec(), errno: 0, slow: true, what };

@@ -9,13 +9,13 @@ use probe_model::canary::Pulse;
 use probe_model::figures::Figures;
 use probe_model::histogram::Histogram;
 use probe_model::sample::Counters;
-use probe_model::series::{self, Unit};
+use probe_model::series;
 use probe_model::unit;
 use probe_model::window::Window;
 
 use super::markdown::{latencies, missed, scan_length};
 use super::{Report, ScanLength};
-use crate::plot::{self, Bar, Column, Line, bars, escaped, heatmap, percentiles};
+use crate::plot::{self, Bar, Column, Line, Values, bars, escaped, heatmap, percentiles};
 
 const STYLE: &str = include_str!("page.css");
 
@@ -138,6 +138,7 @@ fn completeness(page: &mut String, report: &Report) {
 }
 
 fn plots(page: &mut String, report: &Report, counters: &Counters, timeline: &Timeline) {
+    let latencies = Values::latencies(report.clock_step);
     let all = series::of(counters);
     let usual = ["dispatch.IOAS_NOIOMMU_GET_PA.ok", "dispatch.IOAS_NOIOMMU_GET_PA.failed", "get_phys.ok"];
     let lines: Vec<_> = all
@@ -147,10 +148,10 @@ fn plots(page: &mut String, report: &Report, counters: &Counters, timeline: &Tim
         .collect();
     let mut figure = |svg: String| put!(page, "<figure>{svg}</figure>");
     if !lines.is_empty() {
-        figure(percentiles("Latency by percentile", Unit::Nanos, &lines));
+        figure(percentiles("Latency by percentile", latencies, &lines));
     }
     if timeline.columns.iter().any(|column| !column.is_idle()) {
-        figure(heatmap("Latency over time", Unit::Nanos, &timeline.columns));
+        figure(heatmap("Latency over time", latencies, &timeline.columns));
     }
     let Some(scans) = &counters.get_phys else { return };
     let named = |name: String, histogram| Bar { name, histogram };
@@ -160,11 +161,11 @@ fn plots(page: &mut String, report: &Report, counters: &Counters, timeline: &Tim
         .map(|(class, histogram): (&ScanLength, &Histogram)| named(scan_length(class), histogram))
         .collect();
     if !lengths.is_empty() {
-        figure(bars("Latency by scan length", Unit::Nanos, &lengths));
+        figure(bars("Latency by scan length", latencies, &lengths));
     }
     let runs: Vec<_> = scans.runs.iter().map(|(stop, runs)| named(stop.clone(), runs)).collect();
     if !runs.is_empty() {
-        figure(bars("Run length by what ended the scan", Unit::Bytes, &runs));
+        figure(bars("Run length by what ended the scan", Values::lengths(), &runs));
     }
 }
 
@@ -177,7 +178,7 @@ fn table(page: &mut String, title: &str, what: &str, rows: &[(String, &Figures)]
     for (name, figures) in rows {
         put!(page, "<tr><th scope=\"row\">{}</th><td>{}</td>", escaped(name), unit::count(figures.count));
         for value in [figures.p50, figures.p90, figures.p99, figures.p999, figures.max] {
-            put!(page, "<td>{}</td>", value.map_or_else(|| "–".to_owned(), show));
+            put!(page, "<td>{}</td>", escaped(&figures.shown(value, show).unwrap_or_else(|| "–".to_owned())));
         }
         page.push_str("</tr>");
     }

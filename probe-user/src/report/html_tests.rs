@@ -55,8 +55,11 @@ fn columns_are_about_equally_long_and_leave_no_gap() {
 
 #[test]
 fn the_plot_ends_where_the_recording_does_and_names_idle_time() {
-    let plot =
-        heatmap("Latency over time", Unit::Nanos, &course(100, |second| u64::from(second < 2)).columns);
+    let plot = heatmap(
+        "Latency over time",
+        Values::latencies(1),
+        &course(100, |second| u64::from(second < 2)).columns,
+    );
     assert!(plot.contains("no successful call from 2.00 s to 100 s"), "{plot}");
     assert!(plot.contains(">100 s<"), "{plot}");
 }

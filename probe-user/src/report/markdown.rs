@@ -99,7 +99,7 @@ fn figures(text: &mut String, name: &str, what: &str, rows: &[(String, &Figures)
     for (name, figures) in rows {
         let _ = write!(text, "| {} | {} |", cell(name), unit::count(figures.count));
         for value in [figures.p50, figures.p90, figures.p99, figures.p999, figures.max] {
-            let _ = write!(text, " {} |", value.map_or_else(|| "–".to_owned(), show));
+            let _ = write!(text, " {} |", figures.shown(value, show).unwrap_or_else(|| "–".to_owned()));
         }
         line!(text);
     }

@@ -14,6 +14,7 @@ use std::collections::BTreeMap;
 
 use probe_model::attribution::Row;
 use probe_model::canary::Canary;
+use probe_model::clock::{self, Jump};
 use probe_model::cost::ProgramCost;
 use probe_model::errno;
 use probe_model::figures::{Figures, scan_lengths};
@@ -72,10 +73,14 @@ pub struct Report {
     pub programs: BTreeMap<String, ProgramCost>,
     /// The recorder's own heartbeat: whether the probes are known to have been alive.
     pub canary: Canary,
+    /// The least ns that the clock of latencies tells apart: the coarsest one where its source changed.
+    pub clock_step: u64,
     /// Time that the machine slept meanwhile, ns.
     pub suspended: u64,
-    /// By how much the wall clock was stepped meanwhile, ns.
+    /// By how much the wall clock was stepped meanwhile, ns: the sum of `steps`.
     pub stepped: i64,
+    /// Each step of the wall clock, between two instants in ns since the recording began.
+    pub steps: Vec<Jump>,
     pub marks: Vec<Mark>,
 }
 
@@ -153,13 +158,20 @@ impl Report {
         let balance: BTreeMap<_, _> =
             counters.flow.iter().map(|(site, flow)| (site.clone(), balance(*flow))).collect();
         let complete = recording.is_complete();
+        let step = recording.clock_step();
+        let jump = |jump: Jump| Jump { from: since(jump.from), to: since(jump.to), ..jump };
+        let steps: Vec<_> = recording.steps().into_iter().map(jump).collect();
         Self {
             format: FORMAT,
             duration: u64::try_from(recording.window.duration().as_nanos()).unwrap_or(u64::MAX),
             windows: recording.windows,
             unclean: recording.unclean,
-            dispatch: counters.dispatch.iter().map(|(name, calls)| (name.clone(), calls_of(calls))).collect(),
-            get_phys: counters.get_phys.as_ref().map(scans_of),
+            dispatch: counters
+                .dispatch
+                .iter()
+                .map(|(name, calls)| (name.clone(), calls_of(calls, step)))
+                .collect(),
+            get_phys: counters.get_phys.as_ref().map(|scans| scans_of(scans, step)),
             balance,
             complete,
             from: since(recording.window.from.monotonic),
@@ -171,11 +183,13 @@ impl Report {
                 .map(|scans| ScanCost::of(scans, Conditions::of(&recording.header)).into()),
             mean_nanos_per_page: counters.get_phys.as_ref().and_then(scan_cost::mean_per_page),
             processes: processes_of(counters),
-            locks: locks_of(counters),
+            locks: locks_of(counters, step),
             programs: counters.programs.clone(),
             canary: counters.canary.clone(),
             suspended: recording.suspended(),
-            stepped: i64::try_from(recording.stepped()).unwrap_or(i64::MAX),
+            clock_step: step,
+            stepped: steps.iter().fold(0, |sum, step| step.by.saturating_add(sum)),
+            steps,
             header: recording.header,
             end: recording.end,
             marks: recording.marks,
@@ -216,29 +230,29 @@ fn processes_of(counters: &Counters) -> Vec<ProcessReport> {
     rows
 }
 
-fn locks_of(counters: &Counters) -> BTreeMap<String, Figures> {
+fn locks_of(counters: &Counters, step: u64) -> BTreeMap<String, Figures> {
     let locks = series::of(counters).into_iter().filter(|series| series.name.starts_with("lock."));
-    locks.map(|series| (series.name.clone(), Figures::of_latency(&series.histogram))).collect()
+    locks.map(|series| (series.name.clone(), Figures::of_latency(&series.histogram).by_clock(step))).collect()
 }
 
-fn calls_of(calls: &Calls) -> CallsReport {
+fn calls_of(calls: &Calls, step: u64) -> CallsReport {
     CallsReport {
         calls: calls.count(),
-        ok: Figures::of_latency(&calls.ok),
-        failed: Figures::of_latency(&calls.failed),
+        ok: Figures::of_latency(&calls.ok).by_clock(step),
+        failed: Figures::of_latency(&calls.failed).by_clock(step),
         errors: named(&calls.errors),
     }
 }
 
-fn scans_of(scans: &Scans) -> ScansReport {
+fn scans_of(scans: &Scans, step: u64) -> ScansReport {
     let class = |(&class, histogram): (&u32, &Histogram)| {
         let (from, to) = scan_lengths(class);
-        ScanLength { from, to, latency: Figures::of_latency(histogram) }
+        ScanLength { from, to, latency: Figures::of_latency(histogram).by_clock(step) }
     };
     ScansReport {
         calls: scans.count(),
-        ok: scans.latency().as_ref().map(Figures::of_latency),
-        failed: Figures::of_latency(&scans.failed),
+        ok: scans.latency().map(|all| Figures::of_latency(&all).by_clock(step)),
+        failed: Figures::of_latency(&scans.failed).by_clock(step),
         errors: named(&scans.errors),
         pages: scans.pages,
         by_scan_length: scans.ok.iter().map(class).collect(),
@@ -295,10 +309,57 @@ fn facts(report: &Report) -> Vec<(String, String)> {
     add("processor", header.host.cpu.clone());
     add("memory", header.host.memory.map(unit::bytes));
     add("NUMA nodes", header.host.numa_nodes.map(|nodes| nodes.to_string()));
-    add("clock source", header.host.clocksource.clone());
+    add("clock", Some(clock_of(report)));
+    for (name, line) in clock_lines(report) {
+        add(name, Some(line));
+    }
+    for mark in &report.marks {
+        add("mark", Some(mark_of(report, mark)));
+    }
     if report.is_part() {
         add("part", Some(format!("from {} to {}", unit::nanos(report.from), unit::nanos(report.to))));
     }
     facts.extend(header.tags.iter().map(|(name, value)| (format!("tag {name}"), value.clone())));
     facts
+}
+
+/// The clock of latencies, for people.
+fn clock_of(report: &Report) -> String {
+    let source = report.header.host.clocksource.as_deref().unwrap_or("of unknown source");
+    match (report.clock_step, report.header.host.clock_step) {
+        (0..=1, None) => format!("{source}; its step was not measured"),
+        (step, _) if step < COARSE => format!("{source}, in steps of {}", unit::nanos(step)),
+        (step, _) => {
+            format!("{source}, in steps of {}: no latency is known better", unit::nanos(step))
+        }
+    }
+}
+
+/// A step of the clock from which on a latency is known worse than its bucket says: a bucket of a fast call is as wide.
+const COARSE: u64 = 10;
+
+/// Sleep and steps of the wall clock, for people.
+fn clock_lines(report: &Report) -> Vec<(&'static str, String)> {
+    let mut lines = Vec::new();
+    if report.suspended > 0 {
+        let slept = unit::nanos(report.suspended);
+        lines.push(("suspended", format!("{slept} beside that time, which no latency holds")));
+    }
+    for step in report.steps.iter().take(MOST_STEPS) {
+        let (by, from, to) = (clock::signed(step.by), unit::nanos(step.from), unit::nanos(step.to));
+        lines.push(("wall clock", format!("stepped by {by} between {from} and {to}")));
+    }
+    if report.steps.len() > MOST_STEPS {
+        lines.push(("wall clock", format!("and {} more steps: see JSON", report.steps.len() - MOST_STEPS)));
+    }
+    lines
+}
+
+/// Steps of the wall clock that are shown.
+const MOST_STEPS: usize = 10;
+
+/// A mark and when it was, for people.
+fn mark_of(report: &Report, mark: &Mark) -> String {
+    let at = mark.at.monotonic.saturating_sub(report.header.started.monotonic);
+    format!("{} at {}", mark.text, unit::nanos(at))
 }

@@ -60,19 +60,12 @@ fn heading(text: &mut String, report: &Report) {
         let (from, to) = (unit::nanos(report.from), unit::nanos(report.to));
         line!(text, "part       from {from} to {to} of the recording");
     }
-    if report.suspended > 0 {
-        line!(text, "suspended  {} of that time, which no latency holds", unit::nanos(report.suspended));
-    }
-    if report.stepped.unsigned_abs() > 1_000_000_000 {
-        line!(
-            text,
-            "clock      the wall clock was stepped by {}",
-            unit::nanos(report.stepped.unsigned_abs())
-        );
+    line!(text, "clock      {}", super::clock_of(report));
+    for (name, line) in super::clock_lines(report) {
+        line!(text, "{name:<11}{line}");
     }
     for mark in &report.marks {
-        let at = mark.at.monotonic.saturating_sub(header.started.monotonic);
-        line!(text, "mark       {} at {}", mark.text, unit::nanos(at));
+        line!(text, "mark       {}", super::mark_of(report, mark));
     }
     if let Some(why) = report.unclean {
         line!(text, "unclean    {why}");
@@ -129,7 +122,7 @@ fn row(text: &mut String, name: impl Display, figures: &Figures, unit: fn(u64) -
     let name = name.to_string();
     let _ = write!(text, "  {name:<20}{:>11}", unit::count(figures.count));
     for quantile in [figures.p50, figures.p90, figures.p99, figures.p999, figures.max] {
-        let _ = write!(text, "{:>9}", quantile.map_or_else(|| "-".to_owned(), unit));
+        let _ = write!(text, "{:>9}", figures.shown(quantile, unit).unwrap_or_else(|| "-".to_owned()));
     }
     line!(text);
     if figures.saturated > 0 {

@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use probe_model::call::Call;
+use probe_model::clock;
 use probe_model::origin::{Header, MOST_MARKS, Mark};
 use probe_model::sample::{Instant, Sample};
 use probe_model::timeline::{Budget, Thinning, Timeline};
@@ -280,6 +281,13 @@ impl App {
         self.header.as_ref().map_or(4096, |header| header.page_size)
     }
 
+    /// The least ns that latencies tell apart: the longest step of the clock sources there were.
+    pub fn clock_step(&self) -> u64 {
+        let first = self.header.as_ref().map_or(1, |header| header.host.clock_step());
+        let later = self.marks.iter().filter_map(|mark| mark.clock.as_ref());
+        later.map(|clock| clock::step(Some(&clock.source), clock.step)).fold(first, u64::max)
+    }
+
     /// Where the window ends, monotonic ns.
     pub fn end(&self) -> u64 {
         match self.cursor {
@@ -534,7 +542,7 @@ impl App {
         if self.marks.len() < MOST_MARKS {
             let text = format!("mark {}", self.marks.len() + 1);
             self.say(format!("{text} set; n and N go from mark to mark"), now);
-            self.marks.push(Mark { at: here, text });
+            self.marks.push(Mark { at: here, text, ..Mark::default() });
         }
     }
 

@@ -23,6 +23,7 @@ mod tracepoint;
 #[cfg(feature = "lab")]
 pub mod trial;
 mod types;
+mod wall_clock;
 
 use std::collections::BTreeMap;
 use std::num::{NonZeroU32, NonZeroU64};
@@ -38,6 +39,7 @@ use probe_model::loss::Flow;
 use probe_model::sample::Sample;
 
 use crate::btf::BtfError;
+use crate::source::clock;
 use backend::Probes;
 use calls::Ring;
 use canary::{Seen, Watch};
@@ -50,6 +52,7 @@ use tracepoint::LockProbes;
 pub use canary::{Canary, Sent};
 pub use logs::{LogLevel, Logs};
 pub use object::object;
+pub use wall_clock::WallClock;
 
 /// What the programs must be told before they are loaded.
 #[derive(Debug, Clone, Copy)]
@@ -299,7 +302,7 @@ impl KernelSource {
             };
             Ok(SITES.iter().zip(&misses).map(seen).collect())
         };
-        watch.beat(read::now().monotonic, look)
+        watch.beat(clock::now().monotonic, look)
     }
 
     fn read(&mut self, misses: &[Misses], depth: Depth) -> Result<Sample, SourceError> {

@@ -20,8 +20,7 @@ use probe_model::attribution::Row;
 use probe_model::histogram::Histogram;
 use probe_model::lock::Locks;
 use probe_model::loss::Flow;
-use probe_model::sample::{Calls, Counters, Instant, Sample, Scans};
-use rustix::time::{ClockId, clock_gettime};
+use probe_model::sample::{Calls, Counters, Sample, Scans};
 
 use super::attribution::{self, Callers};
 use super::load::{Programs, possible_cpus};
@@ -30,6 +29,7 @@ use super::mapping::Mapping;
 use super::misses::Misses;
 use super::totals::{Depth, Total};
 use super::{Config, SourceError};
+use crate::source::clock;
 
 /// The mapped counters and what was read of them last.
 pub(super) struct Reader {
@@ -111,7 +111,7 @@ impl Reader {
 
     /// Add up all CPUs.
     pub(super) fn sample(&mut self, missed: &Missed<'_>, depth: Depth) -> Sample {
-        let at = now();
+        let at = clock::now();
         let attribution = self.callers.rows(&self.blocks);
         let dispatch = self.dispatch(depth);
         let get_phys = self.get_phys(depth, &attribution);
@@ -259,13 +259,4 @@ fn returned(flow: &mut BTreeMap<String, Flow>, dispatch: &BTreeMap<String, Calls
             flow.exited = counted + flow.backwards + flow.unread + flow.canary;
         }
     }
-}
-
-/// Both clocks, now.
-pub(super) fn now() -> Instant {
-    let read = |clock| {
-        let time = clock_gettime(clock);
-        u64::try_from(time.tv_sec).unwrap_or(0) * 1_000_000_000 + u64::try_from(time.tv_nsec).unwrap_or(0)
-    };
-    Instant { monotonic: read(ClockId::Monotonic), realtime: read(ClockId::Realtime) }
 }

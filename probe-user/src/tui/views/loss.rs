@@ -124,6 +124,9 @@ fn probes(app: &App, now: &Shown) -> Vec<Fact> {
         ));
         lines.push(Fact::new("GET_PA", text::cells(header.abi.as_bytes())));
         lines.push(Fact::new("CPUs", header.cpus.to_string()));
+        let source = header.host.clocksource.as_deref().unwrap_or("unknown");
+        let clock = format!("{source}, steps of {}", unit::nanos(app.clock_step()));
+        lines.push(Fact::new("clock", text::cells(clock.as_bytes())));
     }
     if let State::Ended(ended) = &app.state {
         if let Some(why) = &ended.unclean {

@@ -1,5 +1,6 @@
 //! The views: one file and one line of the list each.
 
+use probe_model::clock;
 use ratatui::layout::Rect;
 
 use super::app::App;
@@ -69,9 +70,10 @@ pub(super) fn help(canvas: &mut Canvas<'_>, area: Rect, first: usize) {
     help::draw(canvas, area, first);
 }
 
-/// A figure, or a dash.
+/// A time, or a dash; what the clock does not tell from nothing, as less than its step.
 fn shown(app: &App, nanos: Option<u64>) -> String {
-    nanos.map_or_else(|| "-".to_owned(), |nanos| app.units.show(nanos))
+    let show = |nanos| clock::shown_by(nanos, app.clock_step(), |nanos| app.units.show(nanos));
+    nanos.map_or_else(|| "-".to_owned(), show)
 }
 
 /// A rate, three digits.
