@@ -45,6 +45,12 @@ pub enum Constant {
     NodeRight,
     /// From a `struct task_struct` to its `tgid`.
     TaskTgid,
+    /// Whether the next two are known.
+    HasNames,
+    /// From a `struct task_struct` to its `group_leader`.
+    TaskLeader,
+    /// From a `struct task_struct` to its `comm`.
+    TaskComm,
 }
 
 /// The upper half of every placeholder: no value that a program would load otherwise.
@@ -52,7 +58,7 @@ const MARK: u64 = 0x10fa_5c0e << 32;
 
 impl Constant {
     /// Every constant.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 21] = [
         Self::PageShift,
         Self::PageMask,
         Self::LengthIsCap,
@@ -71,6 +77,9 @@ impl Constant {
         Self::NodeLeft,
         Self::NodeRight,
         Self::TaskTgid,
+        Self::HasNames,
+        Self::TaskLeader,
+        Self::TaskComm,
     ];
 
     /// The immediate that stands for it in the object.

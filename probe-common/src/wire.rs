@@ -4,10 +4,11 @@
 //! with preemption off. Trampoline programs may be preempted, but not migrated; while one is, the
 //! kernel refuses to run the same program on that CPU and counts a recursion miss
 //! (`__bpf_prog_enter_recur`, kernel/bpf/trampoline.c, Linux 7.3), and no word of a block is written
-//! by two programs. User space maps the blocks, adds them up, and writes [`Block::armed`] alone.
+//! by two programs. User space maps the blocks, adds them up, and writes [`Block::armed`] and, to let the
+//! programs look a caller up again, [`LastCaller::tgid`].
 //!
-//! Buckets are 32 bits wide to halve the size of a block. Readers take wrapping differences: exact
-//! as long as one bucket counts fewer than 2^32 calls between two samples. Sums are 64 bits
+//! Buckets and errnos are counted in 32 bits to halve the size of a block. Readers take wrapping
+//! differences: exact as long as one counts fewer than 2^32 calls between two samples. Sums are 64 bits
 //! wide.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
@@ -25,7 +26,7 @@ pub const CAPS_MAP: &str = "CAPS";
 pub const SHARED_MAP: &str = "SHARED";
 /// Name of the hash map from [`CallerKey`] to slot; user space cannot read it.
 pub const SLOTS_MAP: &str = "SLOTS";
-/// Name of the array of [`Caller`]s by slot, mappable.
+/// Name of the array of [`Caller`]s by [`caller_row`], mappable.
 pub const CALLERS_MAP: &str = "CALLERS";
 /// Name of the ring buffer of [`CallRecord`]s.
 pub const CALLS_MAP: &str = "CALLS";
@@ -34,8 +35,10 @@ pub const WAITS_MAP: &str = "WAITS";
 /// Name of the array of [`LockBlock`]s, one per possible CPU, mappable.
 pub const LOCK_BLOCKS_MAP: &str = "LOCK_BLOCKS";
 
-/// Rows of the table of callers. The first ones are for who finds it full, one a site.
-pub const CALLERS: usize = 256;
+/// Rows of a site's table of callers, by slot. The first one is for who finds it full.
+pub const CALLERS: usize = 1024;
+/// Rows of all sites' tables.
+pub const CALLER_ROWS: usize = CALLERS * SITES.len();
 
 /// Open calls a site can hold at once; a call beyond is counted in [`Flow::unstored`].
 pub const OPEN_CALLS: u32 = 16_384;
@@ -90,14 +93,14 @@ pub struct Flow {
 pub struct LastCaller {
     /// The `struct io_pagetable`; 0 at the dispatch site.
     pub iopt: u64,
-    /// The process.
+    /// The process; 0, which makes no calls: to be looked up again.
     pub tgid: u32,
-    /// Its row.
+    /// Its row in the site's table.
     pub slot: u32,
 }
 
-/// Calls of one caller. `failed` and `calls` are of returned calls.
-#[derive(Debug, Clone, Copy, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+/// Calls of one caller that returned.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct CallerCell {
     /// Calls.
@@ -106,6 +109,14 @@ pub struct CallerCell {
     pub failed: u64,
     /// Sum of their latencies, ns.
     pub nanos: u64,
+}
+
+/// Scans of one caller.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct ScannerCell {
+    /// Its calls.
+    pub calls: CallerCell,
     /// Sum of the pages that the returned runs touch.
     pub pages: u64,
     /// Sum of the returned runs, bytes.
@@ -121,7 +132,7 @@ pub struct CommandCell {
     /// Latency of failed calls, ns.
     pub failed: FailedLatencies,
     /// Failed calls per errno, by [`errno_slot`].
-    pub errno: [u64; ERRNO_SLOTS],
+    pub errno: [u32; ERRNO_SLOTS],
 }
 
 /// Everything about `iopt_get_phys`.
@@ -133,7 +144,7 @@ pub struct ScanCell {
     /// Latency of failed calls, ns.
     pub failed: FailedLatencies,
     /// Failed calls per errno, by [`errno_slot`].
-    pub errno: [u64; ERRNO_SLOTS],
+    pub errno: [u32; ERRNO_SLOTS],
     /// Returned run in bytes, by [`Stop`].
     pub runs: [RunLengths; Stop::COUNT],
 }
@@ -142,15 +153,16 @@ pub struct ScanCell {
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Block {
-    /// Calls that begin on this CPU while this is 0 are not counted. The only word that user space
-    /// writes.
+    /// Calls that begin on this CPU while this is 0 are not counted. Written by user space.
     pub armed: u64,
     /// Fates of calls, by [`crate::site::SiteId`].
     pub flow: [Flow; SITES.len()],
     /// The site's last caller here, by [`crate::site::SiteId`].
     pub last: [LastCaller; SITES.len()],
-    /// Callers by slot.
+    /// Callers of the dispatch site by slot.
     pub callers: [CallerCell; CALLERS],
+    /// Callers of the `get_phys` site by slot.
+    pub scanners: [ScannerCell; CALLERS],
     /// The dispatch site, by [`command::row_of`].
     pub dispatch: [CommandCell; command::ROWS],
     /// The `get_phys` site.
@@ -165,11 +177,11 @@ pub struct Shared {
     pub changing: u64,
     /// `bpf_ktime_get_ns` at the return of the last such command.
     pub changed_at: u64,
-    /// Slots of the table of callers that were given away beyond the first ones.
-    pub slots: u64,
+    /// Slots that were given away beyond the first one, by [`crate::site::SiteId`].
+    pub slots: [u64; SITES.len()],
 }
 
-/// Key of the table of callers. Holds a kernel pointer: never leaves the BPF side.
+/// Key of the tables of callers. Holds a kernel pointer: never leaves the BPF side.
 #[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct CallerKey {
@@ -181,7 +193,7 @@ pub struct CallerKey {
     pub ioas: u32,
 }
 
-/// Who has a slot of the table of callers.
+/// Who has a row of the tables of callers.
 #[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Caller {
@@ -191,10 +203,30 @@ pub struct Caller {
     pub ioas: u32,
     /// The site, as [`crate::site::SiteId`].
     pub site: u32,
-    /// Nothing.
-    pub reserved: u32,
-    /// `comm` of the thread that came first.
+    /// Whose name it is, as [`NamedBy`].
+    pub named_by: u32,
+    /// `bpf_ktime_get_ns` when the name was looked up last.
+    pub named_at: u64,
+    /// The name that it had then.
     pub comm: [u8; COMM],
+}
+
+/// Whose `comm` a caller's name is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+pub enum NamedBy {
+    /// The process's: that of its first thread.
+    Process = 0,
+    /// That of a thread that called: the kernel's types did not tell where a process has its name.
+    Thread = 1,
+}
+
+/// The row of a slot of a site ([`crate::site::SiteId`]) among those of all sites.
+#[must_use]
+#[inline(always)]
+#[allow(clippy::inline_always, reason = "BPF: a call would cost more than the body")]
+pub const fn caller_row(site: usize, slot: usize) -> usize {
+    site * CALLERS + slot
 }
 
 /// `TASK_COMM_LEN` (include/linux/sched.h, Linux 7.3): 15 bytes and a NUL.
@@ -369,8 +401,10 @@ mod tests {
     #[test]
     fn sizes_are_pinned() {
         assert_eq!(size_of::<Flow>(), 88);
-        assert_eq!(size_of::<CommandCell>(), 32 + 4096 * 4 + 32 + 560 * 4 + 576 * 8);
-        assert_eq!(offset_of!(Block, dispatch), 8 + 2 * 88 + 2 * 16 + CALLERS * 40);
+        assert_eq!(size_of::<CommandCell>(), 32 + 4096 * 4 + 32 + 560 * 4 + 576 * 4);
+        assert_eq!(offset_of!(Block, dispatch), 8 + 2 * 88 + 2 * 16 + CALLERS * (24 + 40));
+        // Programs reach a row's fields by the 16-bit offset of one instruction.
+        assert!(offset_of!(Block, scanners) + size_of::<ScannerCell>() <= i16::MAX as usize);
         assert_eq!(size_of::<CallRecord>(), 96);
         assert_eq!(size_of::<Block>() % 8, 0);
         // 64 of them and everything else stay below 64 MiB.

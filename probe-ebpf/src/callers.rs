@@ -1,28 +1,55 @@
-//! Attribution: a row of the table of callers for each process at the dispatch site, for each process
-//! and IOAS at `get_phys`.
+//! Attribution: a row of the dispatch site's table of callers for each process, of `get_phys`'s for each
+//! process and IOAS.
 //!
 //! A CPU remembers the last caller of each site, so that a look-up is needed only where another one
-//! comes. Who finds the table full is counted in the site's own row.
+//! comes, or user space made it forget. Who finds the table full is counted in the site's first row.
+//! Each look-up notes the process's name anew: names change (exec, prctl), and all of a process's rows
+//! are to have one.
 
 use core::intrinsics::{AtomicOrdering, atomic_xadd};
 
 use aya_ebpf::bindings::BPF_NOEXIST;
-use aya_ebpf::helpers::bpf_get_current_comm;
+use aya_ebpf::helpers::{bpf_get_current_comm, bpf_get_current_task};
 use probe_common::site::{SITES, SiteId};
-use probe_common::wire::{Block, CALLERS as ROWS, Caller, CallerCell, CallerKey, LastCaller};
+use probe_common::wire::{
+    Block, CALLERS as ROWS, COMM, Caller, CallerCell, CallerKey, LastCaller, NamedBy, ScannerCell, caller_row,
+};
 
-use crate::constant;
 use crate::kernel::Kernel;
 use crate::maps::{self, CALLERS, SLOTS};
+use crate::{constant, span};
 
-/// The row of the current process at a site; `iopt` is 0 at the dispatch site.
+/// The current process's row at the dispatch site.
 ///
 /// # Safety
 /// `block` is the current CPU's, and this program is the one that counts the site's returns.
 #[inline(always)]
-pub unsafe fn row<K: Kernel>(block: *mut Block, site: SiteId, iopt: u64) -> *mut CallerCell {
+pub unsafe fn caller<K: Kernel>(block: *mut Block) -> *mut CallerCell {
+    // SAFETY: in the current CPU's block; the slot is in bounds.
+    unsafe {
+        let slot = slot::<K>(block, SiteId::Dispatch, 0);
+        &raw mut (*block).callers[slot & (ROWS - 1)]
+    }
+}
+
+/// The row of the current process and an IOAS at `get_phys`.
+///
+/// # Safety
+/// As of [`caller`].
+#[inline(always)]
+pub unsafe fn scanner<K: Kernel>(block: *mut Block, iopt: u64) -> *mut ScannerCell {
+    // SAFETY: in the current CPU's block; the slot is in bounds.
+    unsafe {
+        let slot = slot::<K>(block, SiteId::GetPhys, iopt);
+        &raw mut (*block).scanners[slot & (ROWS - 1)]
+    }
+}
+
+/// The current process's slot at a site; `iopt` is 0 at the dispatch site.
+#[inline(always)]
+unsafe fn slot<K: Kernel>(block: *mut Block, site: SiteId, iopt: u64) -> usize {
     let tgid = K::tgid();
-    // SAFETY: in the current CPU's block; a slot is in bounds.
+    // SAFETY: in the current CPU's block.
     unsafe {
         let last = &raw mut (*block).last[site as usize];
         let slot = if (*last).iopt == iopt && (*last).tgid == tgid {
@@ -32,7 +59,7 @@ pub unsafe fn row<K: Kernel>(block: *mut Block, site: SiteId, iopt: u64) -> *mut
             *last = LastCaller { iopt, tgid, slot };
             slot
         };
-        &raw mut (*block).callers[slot as usize & (ROWS - 1)]
+        slot as usize
     }
 }
 
@@ -49,11 +76,21 @@ pub fn forget<K: Kernel>() {
     }
 }
 
-/// The slot of a caller, a new one if need be; the site's own where there is none left.
+/// The slot of a caller, a new one if need be; the first one where there is none left.
 #[inline(never)]
 fn slot_of<K: Kernel>(site: u32, iopt: u64, tgid: u32) -> u32 {
     let key = CallerKey { iopt, tgid, ioas: ioas_of::<K>(iopt) };
-    find(&key).or_else(|| take(site, &key)).unwrap_or(site)
+    let Some(slot) = find(&key).or_else(|| take(site, &key)) else { return 0 };
+    if let Some(caller) = row(site, slot) {
+        // SAFETY: a valid row. Other CPUs may be writing the same process's name.
+        unsafe { name::<K>(caller) };
+    }
+    slot
+}
+
+#[inline(always)]
+fn row(site: u32, slot: u32) -> Option<*mut Caller> {
+    CALLERS.get_ptr_mut(caller_row(site as usize, slot as usize) as u32)
 }
 
 #[inline(always)]
@@ -68,16 +105,20 @@ fn take(site: u32, key: &CallerKey) -> Option<u32> {
     let shared = maps::shared()?;
     // SAFETY: a valid word. Numbers beyond the table are given away, and lead nowhere.
     let slot = unsafe {
-        if core::ptr::read_volatile(&raw const (*shared).slots) >= (ROWS - SITES.len()) as u64 {
+        let given = &raw mut (*shared).slots[site as usize % SITES.len()];
+        if core::ptr::read_volatile(given) >= ROWS as u64 - 1 {
             return None;
         }
-        let given = atomic_xadd::<u64, u64, { AtomicOrdering::SeqCst }>(&raw mut (*shared).slots, 1);
-        (given + SITES.len() as u64) as u32
+        (atomic_xadd::<u64, u64, { AtomicOrdering::SeqCst }>(given, 1) + 1) as u32
     };
-    let caller = CALLERS.get_ptr_mut(slot)?;
-    let comm = bpf_get_current_comm().unwrap_or_default();
+    if slot >= ROWS as u32 {
+        return None;
+    }
+    let caller = row(site, slot)?;
     // SAFETY: nobody else was given this slot.
-    unsafe { *caller = Caller { tgid: key.tgid, ioas: key.ioas, site, reserved: 0, comm } };
+    unsafe { (*caller).ioas = key.ioas };
+    // SAFETY: as above.
+    unsafe { (*caller).tgid = key.tgid };
     match SLOTS.insert(key, slot, u64::from(BPF_NOEXIST)) {
         Ok(()) => Some(slot),
         Err(_) => {
@@ -96,4 +137,37 @@ fn ioas_of<K: Kernel>(iopt: u64) -> u32 {
         return 0;
     }
     K::read(iopt.wrapping_add(constant::iopt_ioas_id())).unwrap_or(0) as u32
+}
+
+/// Note the name that the current process has now.
+///
+/// # Safety
+/// `caller` is a valid row.
+#[inline(always)]
+unsafe fn name<K: Kernel>(caller: *mut Caller) {
+    let (comm, by) = match leaders_name::<K>() {
+        Some(comm) => (comm, NamedBy::Process),
+        None => (bpf_get_current_comm().unwrap_or_default(), NamedBy::Thread),
+    };
+    // SAFETY: by the caller's promise. The time is in place last.
+    unsafe {
+        (*caller).comm = comm;
+        (*caller).named_by = by as u32;
+        core::ptr::write_volatile(&raw mut (*caller).named_at, span::now());
+    }
+}
+
+/// `comm` of the process's first thread, which is the process's name; `None` where the kernel's types did
+/// not tell where it is kept.
+#[inline(always)]
+fn leaders_name<K: Kernel>() -> Option<[u8; COMM]> {
+    if !constant::has_names() {
+        return None;
+    }
+    // SAFETY: the helper has no preconditions.
+    let task = unsafe { bpf_get_current_task() };
+    let comm = K::read(task.wrapping_add(constant::task_leader()))?.wrapping_add(constant::task_comm());
+    let words = [K::read(comm)?, K::read(comm.wrapping_add(8))?];
+    // SAFETY: the same bytes.
+    Some(unsafe { core::mem::transmute::<[u64; 2], [u8; COMM]>(words) })
 }

@@ -41,6 +41,8 @@ constants! {
     node_left: NodeLeft;
     node_right: NodeRight;
     task_tgid: TaskTgid;
+    task_leader: TaskLeader;
+    task_comm: TaskComm;
 }
 
 macro_rules! switches {
@@ -62,6 +64,7 @@ switches! {
     include_iova: include_iova_number IncludeIova;
     locks: locks_number Locks;
     has_areas: has_areas_number HasAreas;
+    has_names: has_names_number HasNames;
 }
 
 /// The address of the first block; trampoline programs only.

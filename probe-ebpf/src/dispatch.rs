@@ -72,7 +72,7 @@ pub unsafe fn count<K: Kernel, const EXTRA: bool>(ctx: &impl EbpfContext, block:
             return;
         }
         let cell = &mut (*block).dispatch[row];
-        let caller = callers::row::<K>(block, SiteId::Dispatch, 0);
+        let caller = callers::caller::<K>(block);
         (*caller).calls += 1;
         (*caller).nanos += nanos;
         let errno = if result >= 0 {

@@ -75,7 +75,7 @@ pub unsafe fn count<K: Kernel, const EXTRA: bool>(
             let errno = result.unsigned_abs();
             cell.failed.record(nanos);
             cell.errno[errno_slot(errno)] += 1;
-            let caller = callers::row::<K>(block, SiteId::GetPhys, iopt);
+            let caller = &raw mut (*callers::scanner::<K>(block, iopt)).calls;
             (*caller).calls += 1;
             (*caller).failed += 1;
             (*caller).nanos += nanos;
@@ -99,9 +99,9 @@ pub unsafe fn count<K: Kernel, const EXTRA: bool>(
         };
         let pages = pages_of(iova, scan.run);
         (*near(&raw mut cell.ok[scan_class(pages)])).record(nanos);
-        let caller = callers::row::<K>(block, SiteId::GetPhys, iopt);
-        (*caller).calls += 1;
-        (*caller).nanos += nanos;
+        let caller = callers::scanner::<K>(block, iopt);
+        (*caller).calls.calls += 1;
+        (*caller).calls.nanos += nanos;
         (*caller).pages += pages;
         (*caller).bytes += scan.run;
         let stop = stop_of::<K>(iopt, iova, pages, &scan, now - nanos);

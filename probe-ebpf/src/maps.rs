@@ -9,8 +9,8 @@ use aya_ebpf::{
     maps::{Array, HashMap, RingBuf},
 };
 use probe_common::wire::{
-    Block, CALLERS as CALLER_ROWS, Caller, CallerKey, DispatchOpen, GetPhysOpen, LockBlock, OPEN_CALLS,
-    OPEN_SLOTS, Shared, Wait,
+    Block, CALLER_ROWS, Caller, CallerKey, DispatchOpen, GetPhysOpen, LockBlock, OPEN_CALLS, OPEN_SLOTS,
+    Shared, Wait,
 };
 
 /// One element that holds a block for each possible CPU: user space makes it that long before load. A map
@@ -39,7 +39,7 @@ static SHARED: Array<Shared> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 #[map]
 pub static SLOTS: HashMap<CallerKey, u32> = HashMap::with_max_entries(CALLER_ROWS as u32, BPF_F_WRONLY);
 
-/// Callers by slot.
+/// Callers by [`caller_row`](probe_common::wire::caller_row).
 #[map]
 pub static CALLERS: Array<Caller> = Array::with_max_entries(CALLER_ROWS as u32, BPF_F_MMAPABLE);
 

@@ -1,8 +1,10 @@
 //! Attribution: whose calls they were, by process at the dispatch site, by process and IOAS at `get_phys`.
 //!
-//! A bounded table in the kernel; who came when it was full shares the row without a `who`, so the
+//! A bounded table a site in the kernel; who came when it was full shares the row without a `who`, so the
 //! totals over all rows are exact. A row belongs to a process *number*: a later process that gets the
 //! same number and the same IOAS counts on in the same row.
+
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
@@ -30,13 +32,36 @@ pub struct Row {
 pub struct Who {
     /// Process number in the initial PID namespace.
     pub pid: u32,
-    /// The process's name when it was first seen (`comm` of the calling thread): up to 15 arbitrary
-    /// bytes, not necessarily UTF-8 and not safe to print.
+    /// The process's name (`comm` of its first thread, as `ps` shows it) when it called last before the
+    /// window's end, or up to a window earlier: names change. Up to 15 arbitrary bytes, not necessarily UTF-8
+    /// and not safe to print.
     #[serde(with = "serde_bytes")]
     pub comm: Vec<u8>,
     /// The IOAS's number as its file descriptor knows it (`ioas_id` of the UAPI); `None` at the
     /// dispatch site, and where the kernel's types did not tell where it is kept.
     pub ioas: Option<u32>,
+    /// `comm` is that of a thread that called: where the kernel's types cannot be read, the process's name
+    /// is not known.
+    #[serde(default, skip_serializing_if = "is_not")]
+    pub is_threads_name: bool,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "the signature is serde's")]
+fn is_not(flag: &bool) -> bool {
+    !flag
+}
+
+/// Give rows of processes that called later the names that they had then: a process's rows are of different
+/// sites and times, and it has one name.
+pub(crate) fn rename(rows: &mut BTreeMap<u32, Row>, later: &BTreeMap<u32, Row>) {
+    let callers = later.values().filter_map(|row| row.who.as_ref());
+    let names: BTreeMap<u32, &Who> = callers.map(|who| (who.pid, who)).collect();
+    for who in rows.values_mut().filter_map(|row| row.who.as_mut()) {
+        if let Some(now) = names.get(&who.pid).filter(|now| now.comm != who.comm) {
+            who.comm.clone_from(&now.comm);
+            who.is_threads_name = now.is_threads_name;
+        }
+    }
 }
 
 impl Row {
@@ -66,5 +91,41 @@ impl Row {
             pages: combine(self.pages, other.pages),
             bytes: combine(self.bytes, other.bytes),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::attribution::{Row, Who};
+    use crate::sample::Counters;
+
+    #[test]
+    fn a_process_has_its_last_name_in_all_its_rows() {
+        let row = |pid, comm: &str, calls| Row {
+            who: Some(Who { pid, comm: comm.into(), ioas: None, is_threads_name: false }),
+            site: "dispatch".to_owned(),
+            calls,
+            failed: 0,
+            nanos: calls,
+            pages: 0,
+            bytes: 0,
+        };
+        let window = |rows: &[(u32, Row)]| Counters {
+            attribution: rows.iter().cloned().collect(),
+            ..Counters::default()
+        };
+        let mut whole =
+            window(&[(1, row(7, "before", 1)), (1025, row(7, "before", 2)), (2, row(8, "other", 1))]);
+        whole.append(&window(&[(1, row(7, "after", 4)), (1026, row(7, "after", 1))]));
+        let expected = [
+            (1, row(7, "after", 5)),
+            (2, row(8, "other", 1)),
+            (1025, row(7, "after", 2)),
+            (1026, row(7, "after", 1)),
+        ];
+        assert_eq!(
+            whole.attribution,
+            expected.map(|(slot, row)| (slot, Row { nanos: row.calls, ..row })).into()
+        );
     }
 }

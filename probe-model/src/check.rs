@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::company::Company;
 use crate::histogram::Histogram;
 use crate::sample::Counters;
 
@@ -28,6 +29,7 @@ pub fn size(whole: &Counters) -> Result<(), Fault> {
     names(&whole.flow)?;
     names(&whole.programs)?;
     names(&whole.canary.unseen)?;
+    company(&whole.company)?;
     if let Some(scans) = &whole.get_phys {
         names(&scans.runs)?;
     }
@@ -70,6 +72,7 @@ pub fn counters(counters: &Counters) -> Result<(), Fault> {
         }
         [row.calls, row.failed].into_iter().try_for_each(count)?;
     }
+    company(&counters.company)?;
     names(&counters.canary.unseen)?;
     counters.canary.unseen.values().copied().try_for_each(count)?;
     if let Some(locks) = &counters.locks {
@@ -140,6 +143,17 @@ fn count(count: u64) -> Result<(), Fault> {
 
 fn counts<K>(counts: &BTreeMap<K, u64>) -> Result<(), Fault> {
     counts.values().copied().try_for_each(count)
+}
+
+/// Its words are longer than names.
+fn company(company: &Company) -> Result<(), Fault> {
+    let stays = company.others.values();
+    let listed = stays.flat_map(|stay| [&stay.sites, &stay.ways]);
+    if company.others.len().max(company.unseen.len()) > 1024 || listed.clone().any(|list| list.len() > 64) {
+        return Err("too much company");
+    }
+    let words = company.others.keys().chain(company.unseen.keys()).chain(listed.flatten());
+    words.map(String::len).all(|length| length <= 256).then_some(()).ok_or("a name that is too long")
 }
 
 fn names<V>(map: &BTreeMap<String, V>) -> Result<(), Fault> {

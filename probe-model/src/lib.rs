@@ -7,7 +7,7 @@
 //! * [`histogram::Histogram`]: exact count, sum and extremes, and HdrHistogram's buckets ([`buckets`])
 //! * [`loss::Balance`]: what became of every call of a site, with every loss by its cause
 //! * [`attribution`]: whose calls; [`lock`]: where calls waited; [`call`]: single calls
-//! * [`canary`]: whether the probes were alive; [`cost`]: what they cost
+//! * [`canary`]: whether the probes were alive; [`cost`]: what they cost; [`company`]: who else was there
 //! * [`metric`]: the one table of metric names, and counters under these names
 //! * [`compare`]: two sides, how sure their difference is, and a verdict
 //! * [`series`]: every distribution of a window by name; [`figures`]: its percentiles
@@ -26,6 +26,7 @@ pub mod call;
 pub mod canary;
 pub mod check;
 pub mod clock;
+pub mod company;
 pub mod compare;
 pub mod contiguity;
 pub mod cost;

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::attribution::Row;
+use crate::attribution::{self, Row};
 use crate::call::Taken;
 use crate::canary::Canary;
+use crate::company::Company;
 use crate::cost::ProgramCost;
 use crate::histogram::Histogram;
 use crate::lock::Locks;
@@ -45,6 +46,9 @@ pub struct Counters {
     /// The recorder's own heartbeat, which is in no other figure.
     #[serde(default)]
     pub canary: Canary,
+    /// Who else worked on our functions.
+    #[serde(default, skip_serializing_if = "Company::is_unlooked")]
+    pub company: Company,
     /// Lock waits; only where they were asked for.
     #[serde(default)]
     pub locks: Option<Locks>,
@@ -178,6 +182,7 @@ impl Counters {
             flow,
             attribution: rows_since(&self.attribution, &older.attribution),
             canary: self.canary.since(&older.canary),
+            company: self.company.since(&older.company),
             locks: match (&self.locks, &older.locks) {
                 (Some(locks), Some(before)) => Some(locks.since(before)),
                 (locks, _) => locks.clone(),
@@ -215,7 +220,9 @@ impl Counters {
                 None => drop(self.attribution.insert(slot, row.clone())),
             }
         }
+        attribution::rename(&mut self.attribution, &other.attribution);
         self.canary.append(&other.canary);
+        self.company.append(&other.company);
         match (&mut self.locks, &other.locks) {
             (Some(ours), Some(theirs)) => ours.append(theirs),
             (ours @ None, theirs) => ours.clone_from(theirs),

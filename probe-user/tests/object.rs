@@ -10,7 +10,7 @@ use probe_common::constant::{BLOCKS_PLACEHOLDER, Constant};
 use probe_common::kfunc::{KFUNCS, RDONLY_CAST};
 use probe_common::site::{LOCK_PROGRAMS, SITES};
 use probe_common::wire::{
-    BLOCKS_MAP, Block, CALLERS, CALLERS_MAP, CALLS_MAP, CAPS_MAP, Caller, CallerKey, DispatchOpen,
+    BLOCKS_MAP, Block, CALLER_ROWS, CALLERS_MAP, CALLS_MAP, CAPS_MAP, Caller, CallerKey, DispatchOpen,
     GetPhysOpen, LOCK_BLOCKS_MAP, LockBlock, OPEN_CALLS, OPEN_SLOTS, SHARED_MAP, SLOTS_MAP, Shared,
     WAITS_MAP, Wait,
 };
@@ -90,8 +90,8 @@ fn maps_are_those_of_the_wire_and_forget_nothing_by_themselves() {
         (SITES[1].open_map.to_owned(), [ARRAY, 4, size(size_of::<GetPhysOpen>()), OPEN_SLOTS]),
         (CAPS_MAP.to_owned(), [HASH, 8, 8, OPEN_CALLS]),
         (SHARED_MAP.to_owned(), [ARRAY, 4, size(size_of::<Shared>()), 1]),
-        (SLOTS_MAP.to_owned(), [HASH, size(size_of::<CallerKey>()), 4, size(CALLERS)]),
-        (CALLERS_MAP.to_owned(), [ARRAY, 4, size(size_of::<Caller>()), size(CALLERS)]),
+        (SLOTS_MAP.to_owned(), [HASH, size(size_of::<CallerKey>()), 4, size(CALLER_ROWS)]),
+        (CALLERS_MAP.to_owned(), [ARRAY, 4, size(size_of::<Caller>()), size(CALLER_ROWS)]),
         // User space makes these larger where they are wanted.
         (CALLS_MAP.to_owned(), [RINGBUF, 0, 0, 1 << 12]),
         (WAITS_MAP.to_owned(), [ARRAY, 4, size(size_of::<Wait>()), 1]),

@@ -4,6 +4,7 @@ use std::io::{self, Write as _};
 
 use anyhow::Context as _;
 use probe_model::clock::Clock;
+use probe_model::company::{Company, Known};
 use serde::Serialize;
 
 use crate::cli::DoctorArgs;
@@ -11,6 +12,7 @@ use crate::doctor::kernel_file::{self, Judgement};
 use crate::doctor::{self, Host, checks};
 use crate::exit::Status;
 use crate::source::clock;
+use crate::source::kernel::company::Watcher;
 
 pub(super) fn run(args: &DoctorArgs) -> anyhow::Result<Status> {
     if let Some(path) = &args.kernel {
@@ -26,8 +28,40 @@ pub(super) fn run(args: &DoctorArgs) -> anyhow::Result<Status> {
     let mut diagnosis = doctor::diagnose(&Host::default());
     let source = clock::source().unwrap_or_else(|| "of unknown source".to_owned());
     diagnosis.checks.push(checks::clock(&Clock { source, step: clock::step() }));
-    write(args, &diagnosis, |out| diagnosis.write_text(out))?;
+    let company = Watcher::of_now(diagnosis.module).visible();
+    write(args, &Diagnosed { diagnosis: &diagnosis, company: &company }, |out| {
+        diagnosis.write_text(out)?;
+        let mut label = "company:";
+        for line in words(&company) {
+            writeln!(out, "{label:<9}{line}")?;
+            label = "";
+        }
+        Ok(())
+    })?;
     Ok(if diagnosis.record.able { Status::Ok } else { Status::CannotRun })
+}
+
+/// The diagnosis, and who works on our functions now.
+#[derive(Serialize)]
+struct Diagnosed<'a> {
+    #[serde(flatten)]
+    diagnosis: &'a doctor::Diagnosis,
+    company: &'a Company,
+}
+
+fn words(company: &Company) -> Vec<String> {
+    match company.known() {
+        Known::Alone | Known::Nothing => {
+            vec!["nobody else works on the functions that are measured".to_owned()]
+        }
+        Known::NotAll => company.blind_spots(),
+        Known::Others => {
+            let mut lines = company.names();
+            lines.push("what they do at these functions would be inside the latencies".to_owned());
+            lines.extend(company.blind_spots());
+            lines
+        }
+    }
 }
 
 fn write(

@@ -1,6 +1,6 @@
 //! `iovascope record`: the kernel's counters into a recording, until told to stop.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
@@ -121,16 +121,17 @@ fn tell_backend(source: &KernelSource, declined: &[Declined]) {
     }
 }
 
-/// Says when the probes are found dead, and when they are back.
+/// Says when the probes are found dead, and when they are back; and who else works on our functions, once.
 struct PulseTeller {
     quiet: bool,
     last: Canary,
     is_dark: bool,
+    company: BTreeSet<String>,
 }
 
 impl PulseTeller {
     fn new(quiet: bool) -> Self {
-        Self { quiet, last: Canary::default(), is_dark: false }
+        Self { quiet, last: Canary::default(), is_dark: false, company: BTreeSet::new() }
     }
 
     fn tell(&mut self, sample: &Sample) {
@@ -150,6 +151,16 @@ impl PulseTeller {
         }
         self.is_dark = is_dark;
         self.last.clone_from(now);
+        for who in sample.counters.company.visible().names() {
+            if self.company.contains(&who) {
+                continue;
+            }
+            if !self.quiet {
+                // As above.
+                let _ = writeln!(io::stderr().lock(), "iovascope: company: {who}: inside the latencies");
+            }
+            self.company.insert(who);
+        }
     }
 }
 

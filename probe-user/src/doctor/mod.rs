@@ -38,6 +38,9 @@ pub struct Diagnosis {
     pub ways: Vec<Backend>,
     pub record: Verdict,
     pub load: Verdict,
+    /// The module that holds the probed functions; `None` where they are built in, or not there.
+    #[serde(skip)]
+    pub module: Option<&'static str>,
 }
 
 /// Look at `host` and judge it.
@@ -51,6 +54,7 @@ pub fn diagnose(host: &Host) -> Diagnosis {
         ways: if record.able { verdict::ways(&machine) } else { Vec::new() },
         record,
         load: verdict::load(&machine),
+        module: machine.module,
     }
 }
 

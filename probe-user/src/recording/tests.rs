@@ -280,7 +280,12 @@ fn busy(windows: u64) -> Vec<Sample> {
             run.record((1 + next() % 512) << 12);
         }
         for slot in 0..8u32 {
-            let who = Who { pid: 1000 + slot, comm: format!("lcore-worker-{slot}").into(), ioas: Some(1) };
+            let who = Who {
+                pid: 1000 + slot,
+                comm: format!("lcore-worker-{slot}").into(),
+                ioas: Some(1),
+                is_threads_name: false,
+            };
             let row = sample.counters.attribution.entry(slot).or_insert(Row {
                 who: Some(who),
                 site: "get_phys".into(),

@@ -221,15 +221,19 @@ fn processes(page: &mut String, report: &Report) {
         "<h2>Processes</h2><div class=\"wide\"><table><thead><tr><th></th><th>site</th><th>calls</th>"
     );
     put!(page, "<th>failed</th><th>time</th><th>pages</th></tr></thead><tbody>");
-    for row in &report.processes {
+    for (row, ioas) in report.processes.iter().zip(super::telling_ioases(&report.processes)) {
+        let ioas = ioas.map(|ioas| format!(" IOAS {ioas}")).unwrap_or_default();
         let name = escaped(row.process.as_deref().unwrap_or("other"));
         let pid = row.pid.map(|pid| format!(" {pid}")).unwrap_or_default();
         let (calls, failed) = (unit::count(row.calls), unit::count(row.failed));
         let (time, pages) = (unit::nanos(row.nanos), unit::count(row.pages));
-        put!(page, "<tr><th scope=\"row\">{name}{pid}</th><td>{}</td>", escaped(&row.site));
+        put!(page, "<tr><th scope=\"row\">{name}{pid}</th><td>{}{ioas}</td>", escaped(&row.site));
         put!(page, "<td>{calls}</td><td>{failed}</td><td>{time}</td><td>{pages}</td></tr>");
     }
     put!(page, "</tbody></table></div>");
+    if let Some(note) = super::note_on_names(&report.processes) {
+        put!(page, "<p>{}</p>", escaped(note));
+    }
 }
 
 #[cfg(test)]

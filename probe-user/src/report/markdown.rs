@@ -138,12 +138,13 @@ fn processes(text: &mut String, report: &Report) {
     line!(text);
     line!(text, "| Process | site | calls | failed | time | pages |");
     line!(text, "|---|---|--:|--:|--:|--:|");
-    for row in &report.processes {
+    for (row, ioas) in report.processes.iter().zip(super::telling_ioases(&report.processes)) {
         let name = row.process.as_deref().unwrap_or("other");
         let pid = row.pid.map(|pid| format!(" {pid}")).unwrap_or_default();
+        let ioas = ioas.map(|ioas| format!(" IOAS {ioas}")).unwrap_or_default();
         line!(
             text,
-            "| {}{pid} | {} | {} | {} | {} | {} |",
+            "| {}{pid} | {}{ioas} | {} | {} | {} | {} |",
             cell(name),
             cell(&row.site),
             unit::count(row.calls),
@@ -151,6 +152,10 @@ fn processes(text: &mut String, report: &Report) {
             unit::nanos(row.nanos),
             unit::count(row.pages)
         );
+    }
+    if let Some(note) = super::note_on_names(&report.processes) {
+        line!(text);
+        line!(text, "{note}");
     }
 }
 

@@ -10,11 +10,12 @@ mod markdown;
 mod pages;
 mod plain;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use probe_model::attribution::Row;
 use probe_model::canary::Canary;
 use probe_model::clock::{self, Jump};
+use probe_model::company::{Company, Known};
 use probe_model::cost::ProgramCost;
 use probe_model::errno;
 use probe_model::figures::{Figures, scan_lengths};
@@ -75,6 +76,8 @@ pub struct Report {
     pub canary: Canary,
     /// The least ns that the clock of latencies tells apart: the coarsest one where its source changed.
     pub clock_step: u64,
+    /// Who else worked on our functions, inside our latencies.
+    pub company: Company,
     /// Time that the machine slept meanwhile, ns.
     pub suspended: u64,
     /// By how much the wall clock was stepped meanwhile, ns: the sum of `steps`.
@@ -91,6 +94,8 @@ pub struct ProcessReport {
     pub process: Option<String>,
     pub pid: Option<u32>,
     pub ioas: Option<u32>,
+    /// The name is that of a thread that called; the process's own is not known.
+    pub is_threads_name: bool,
     pub site: String,
     pub calls: u64,
     pub failed: u64,
@@ -186,6 +191,7 @@ impl Report {
             locks: locks_of(counters, step),
             programs: counters.programs.clone(),
             canary: counters.canary.clone(),
+            company: counters.company.visible(),
             suspended: recording.suspended(),
             clock_step: step,
             stepped: steps.iter().fold(0, |sum, step| step.by.saturating_add(sum)),
@@ -218,6 +224,7 @@ fn processes_of(counters: &Counters) -> Vec<ProcessReport> {
         process: row.who.as_ref().map(|who| text::visible(&who.comm)),
         pid: row.who.as_ref().map(|who| who.pid),
         ioas: row.who.as_ref().and_then(|who| who.ioas),
+        is_threads_name: row.who.as_ref().is_some_and(|who| who.is_threads_name),
         site: row.site.clone(),
         calls: row.calls,
         failed: row.failed,
@@ -228,6 +235,25 @@ fn processes_of(counters: &Counters) -> Vec<ProcessReport> {
     let mut rows: Vec<_> = counters.attribution.values().map(row).collect();
     rows.sort_by(|a, b| b.nanos.cmp(&a.nanos).then_with(|| a.pid.cmp(&b.pid)));
     rows
+}
+
+/// The IOAS of each row, where the process has rows of more than one.
+fn telling_ioases(rows: &[ProcessReport]) -> Vec<Option<u32>> {
+    let mut first = BTreeMap::new();
+    let mut several = BTreeSet::new();
+    for (pid, ioas) in rows.iter().filter_map(|row| Some((row.pid?, row.ioas?))) {
+        if *first.entry(pid).or_insert(ioas) != ioas {
+            several.insert(pid);
+        }
+    }
+    rows.iter().map(|row| row.ioas.filter(|_| row.pid.is_some_and(|pid| several.contains(&pid)))).collect()
+}
+
+/// What to say of names that are not those of processes.
+fn note_on_names(rows: &[ProcessReport]) -> Option<&'static str> {
+    rows.iter()
+        .any(|row| row.is_threads_name)
+        .then_some("names are of threads that called: this kernel's types could not be read")
 }
 
 fn locks_of(counters: &Counters, step: u64) -> BTreeMap<String, Figures> {
@@ -289,6 +315,15 @@ fn errors(report: &Report) -> Vec<(&str, &str, u64)> {
         .collect()
 }
 
+/// What there is to say of company, for people.
+fn company(report: &Report) -> Vec<String> {
+    let mut lines = report.company.lines(report.header.started.monotonic);
+    if report.company.known() == Known::Others {
+        lines.push("what they do at these functions is inside the latencies".to_owned());
+    }
+    lines
+}
+
 /// Where and how it was recorded, for people.
 fn facts(report: &Report) -> Vec<(String, String)> {
     let header = &report.header;
@@ -315,6 +350,9 @@ fn facts(report: &Report) -> Vec<(String, String)> {
     }
     for mark in &report.marks {
         add("mark", Some(mark_of(report, mark)));
+    }
+    for line in company(report) {
+        add("company", Some(line));
     }
     if report.is_part() {
         add("part", Some(format!("from {} to {}", unit::nanos(report.from), unit::nanos(report.to))));

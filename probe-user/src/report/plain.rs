@@ -53,6 +53,10 @@ fn heading(text: &mut String, report: &Report) {
         line!(text, "           not by {}: {why}", declined.backend);
     }
     line!(text, "GET_PA     {}", header.abi);
+    let company = super::company(report);
+    for (place, part) in company.iter().flat_map(|line| wrapped(line)).enumerate() {
+        line!(text, "{:<11}{part}", if place == 0 { "company" } else { "" });
+    }
     for (name, value) in &header.tags {
         line!(text, "tag        {name}={value}");
     }
@@ -217,8 +221,10 @@ fn processes(text: &mut String, report: &Report) {
         return;
     }
     line!(text);
-    line!(text, "PROCESS{:>26}{:>9}{:>9}{:>12}  {}", "calls", "failed", "time", "pages", "site");
-    for process in report.processes.iter().take(MOST_PROCESSES) {
+    let ioases = super::telling_ioases(&report.processes);
+    let site = if ioases.iter().any(Option::is_some) { "site, IOAS" } else { "site" };
+    line!(text, "PROCESS{:>26}{:>9}{:>9}{:>12}  {site}", "calls", "failed", "time", "pages");
+    for (process, ioas) in report.processes.iter().zip(ioases).take(MOST_PROCESSES) {
         let name = match (&process.process, process.pid) {
             (Some(name), Some(pid)) => format!("{name} {pid}"),
             _ => "other".to_owned(),
@@ -226,10 +232,14 @@ fn processes(text: &mut String, report: &Report) {
         let name: String = name.chars().take(20).collect();
         let (calls, failed) = (unit::count(process.calls), unit::count(process.failed));
         let (time, pages) = (unit::nanos(process.nanos), unit::count(process.pages));
-        line!(text, "  {name:<20}{calls:>11}{failed:>9}{time:>9}{pages:>12}  {}", process.site);
+        let ioas = ioas.map(|ioas| format!(", {ioas}")).unwrap_or_default();
+        line!(text, "  {name:<20}{calls:>11}{failed:>9}{time:>9}{pages:>12}  {}{ioas}", process.site);
     }
     if report.processes.len() > MOST_PROCESSES {
         line!(text, "  and {} more: see JSON", report.processes.len() - MOST_PROCESSES);
+    }
+    if let Some(note) = super::note_on_names(&report.processes) {
+        line!(text, "  {note}");
     }
 }
 
@@ -243,6 +253,22 @@ fn cost(text: &mut String, report: &Report) {
     for cost in lines {
         line!(text, "  {cost}");
     }
+}
+
+/// A line as several that leave room for a label.
+fn wrapped(line: &str) -> Vec<String> {
+    const WIDTH: usize = 68;
+    let mut parts: Vec<String> = Vec::new();
+    for word in line.split(' ') {
+        match parts.last_mut() {
+            Some(part) if part.chars().count() + 1 + word.chars().count() <= WIDTH => {
+                part.push(' ');
+                part.push_str(word);
+            }
+            _ => parts.push(word.chars().take(WIDTH).collect()),
+        }
+    }
+    parts
 }
 
 fn missed(text: &mut String, report: &Report) {

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 
 use probe_common::bucket::{LATENCY, LATENCY_FAILED, RUN, Scheme};
+use probe_model::attribution::{Row, Who};
+use probe_model::company::Look;
 use probe_model::histogram::Histogram;
 use probe_model::loss::Flow;
 use probe_model::sample::{Calls, Counters, Instant, Sample, Scans};
@@ -119,6 +121,57 @@ fn a_complete_recording() {
     let recording = recording(COMPLETE);
     assert!(Report::of(recording.clone()).complete);
     insta::assert_snapshot!(text(recording));
+}
+
+#[test]
+fn rows_and_company_are_told() {
+    let mut recording = recording(COMPLETE);
+    let row = |site: &str, pid, comm: &[u8], ioas, is_threads_name| Row {
+        who: Some(Who { pid, comm: comm.to_vec(), ioas, is_threads_name }),
+        site: site.to_owned(),
+        calls: 3,
+        failed: 0,
+        nanos: u64::from(pid),
+        pages: 3,
+        bytes: 3 << 12,
+    };
+    let counters = &mut recording.window.counters;
+    counters.attribution = [
+        (1, row("dispatch", 12, b"one", None, false)),
+        (1025, row("get_phys", 12, b"one", Some(1), false)),
+        (1026, row("get_phys", 12, b"one", Some(4), false)),
+        (1027, row("get_phys", 11, b"two", Some(1), true)),
+    ]
+    .into();
+    for (at, who) in [(10, "another iovascope (process 77)"), (1_000_000_010, "b\u{1b}[2Jd (process 78)")] {
+        let mut look = Look { unseen: ["others' kprobes: no debugfs".to_owned()].into(), ..Look::default() };
+        look.find(who.to_owned(), "fsession", "dispatch");
+        look.find(who.to_owned(), "fsession", "get_phys");
+        counters.company.add(at, look);
+    }
+    let shown = text(recording.clone());
+    let company = "
+company    another iovascope (process 77): fsession on dispatch, get_phys,
+           from 0 ns to 0 ns
+           b\\x1b[2Jd (process 78): fsession on dispatch, get_phys, from 1.00
+           s to 1.00 s
+           not known: others' kprobes: no debugfs
+           what they do at these functions is inside the latencies
+";
+    let rows = "
+PROCESS                     calls   failed     time       pages  site, IOAS
+  one 12                        3        0    12 ns           3  dispatch
+  one 12                        3        0    12 ns           3  get_phys, 1
+  one 12                        3        0    12 ns           3  get_phys, 4
+  two 11                        3        0    11 ns           3  get_phys
+  names are of threads that called: this kernel's types could not be read
+";
+    assert!(shown.contains(company) && shown.contains(rows), "{shown}");
+    let mut out = Vec::new();
+    super::super::write_markdown(&Report::of(recording.clone()), &mut out).unwrap();
+    let page = String::from_utf8(out).unwrap();
+    assert!(page.contains("another iovascope") && page.contains("get\\_phys IOAS 4"), "{page}");
+    assert!(!page.contains('\u{1b}'));
 }
 
 #[test]

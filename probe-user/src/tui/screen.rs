@@ -260,6 +260,15 @@ fn warnings(app: &App, canvas: &mut Canvas<'_>, area: Rect) -> Rect {
                 format!("✗ DARK for {dark}"),
             ]);
         }
+        let company = now.window.counters.company.visible().names();
+        if let Some(first) = company.first() {
+            let all = company.join("; ");
+            lines.push([
+                format!("✗ COMPANY: {all}. What they do is inside these latencies."),
+                format!("✗ COMPANY: {first}"),
+                "✗ COMPANY".to_owned(),
+            ]);
+        }
         if now.lost() > 0 {
             let biased = now.balances.values().any(|(_, balance)| balance.is_biased());
             let bias = if biased { ", the slow ones: percentiles are too low" } else { "" };

@@ -49,3 +49,12 @@ impl Recorder {
         (status.code(), guest::counters_of(&self.file))
     }
 }
+
+/// A test that fails does not leave its recorder behind to be seen by the next ones.
+impl Drop for Recorder {
+    fn drop(&mut self) {
+        // One that has ended is not there to be killed.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

@@ -1,56 +1,103 @@
-//! The table of callers: who has which slot, and what was counted in it.
+//! The tables of callers: who has which row, and what was counted in it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::mem::offset_of;
 
-use probe_common::site::{SITES, SiteId};
-use probe_common::wire::{Block, CALLERS, Caller, CallerCell, Shared};
+use probe_common::site::{SITES, Site, SiteId};
+use probe_common::wire::{
+    Block, CALLERS, Caller, CallerCell, LastCaller, NamedBy, ScannerCell, Shared, caller_row,
+};
 use probe_model::attribution::{Row, Who};
-use zerocopy::{FromBytes as _, IntoBytes as _};
+use zerocopy::{FromBytes, Immutable, IntoBytes as _};
 
 use super::mapping::Mapping;
 
-/// The maps of the table that user space reads; kernel pointers are in another one.
+/// The maps of the tables that user space reads; kernel pointers are in another one.
 pub(super) struct Callers {
     pub(super) names: Mapping<Caller>,
     pub(super) shared: Mapping<Shared>,
 }
 
 impl Callers {
-    /// Rows with calls, by slot.
+    /// Rows with calls, by their place among the rows of all sites.
     pub(super) fn rows(&self, blocks: &Mapping<Block>) -> BTreeMap<u32, Row> {
-        let shared: Shared = self.shared.part(0, 0);
-        let given = usize::try_from(shared.slots).unwrap_or(CALLERS);
-        let slots = CALLERS.min(SITES.len() + given);
-        let mut rows = BTreeMap::new();
-        for (slot, cell) in sums(blocks, slots).into_iter().enumerate() {
-            if cell.calls == 0 {
-                continue;
-            }
-            let slot = u32::try_from(slot).unwrap_or(u32::MAX);
-            let (who, site) = match SITES.get(slot as usize) {
-                Some(site) => (None, site.name),
-                None => self.name(slot as usize),
+        let mut counted = Vec::new();
+        for site in &SITES {
+            let slots = 0..self.used(site);
+            let cells: Vec<ScannerCell> = match site.id {
+                SiteId::Dispatch => sums(blocks, offset_of!(Block, callers), slots.end)
+                    .into_iter()
+                    .map(|calls| ScannerCell { calls, ..ScannerCell::default() })
+                    .collect(),
+                SiteId::GetPhys => sums(blocks, offset_of!(Block, scanners), slots.end),
             };
-            let counted = Row {
-                who,
-                site: site.to_owned(),
-                calls: cell.calls,
-                failed: cell.failed,
-                nanos: cell.nanos,
-                pages: cell.pages,
-                bytes: cell.bytes,
-            };
-            rows.insert(slot, counted);
+            let cells = slots.zip(cells).filter(|(_, cell)| cell.calls.calls > 0);
+            counted.extend(cells.map(|(slot, cell)| (site, slot, cell)));
         }
-        rows
+        let callers: Vec<Option<Caller>> = counted
+            .iter()
+            .map(|(site, slot, _)| {
+                (*slot > 0).then(|| self.names.part(caller_row(site.id as usize, *slot), 0))
+            })
+            .collect();
+        let names = newest_names(callers.iter().flatten());
+        let who = |caller: Caller| Who {
+            pid: caller.tgid,
+            comm: names.get(&process(&caller)).map_or_else(Vec::new, |named| comm(named)),
+            ioas: (caller.ioas > 0).then_some(caller.ioas),
+            is_threads_name: names.get(&process(&caller)).is_some_and(is_threads_name),
+        };
+        let row = |((site, slot, cell), caller): ((&Site, usize, ScannerCell), Option<Caller>)| {
+            let ScannerCell { calls: CallerCell { calls, failed, nanos }, pages, bytes } = cell;
+            let place = u32::try_from(caller_row(site.id as usize, slot)).unwrap_or(u32::MAX);
+            let who = caller.map(who);
+            (place, Row { who, site: site.name.to_owned(), calls, failed, nanos, pages, bytes })
+        };
+        counted.into_iter().zip(callers).map(row).collect()
     }
 
-    fn name(&self, slot: usize) -> (Option<Who>, &'static str) {
-        let Caller { tgid, ioas, site, comm, .. } = self.names.part(slot, 0);
-        let comm = comm.split(|byte| *byte == 0).next().unwrap_or_default().to_vec();
-        let site = SITES.get(site as usize).map_or("", |site| site.name);
-        (Some(Who { pid: tgid, comm, ioas: (ioas > 0).then_some(ioas) }), site)
+    /// Let the programs look every caller up again when it calls next, and so its name.
+    pub(super) fn look_again(blocks: &Mapping<Block>) {
+        for cpu in 0..blocks.elements() {
+            for site in 0..SITES.len() {
+                let last = offset_of!(Block, last) + site * size_of::<LastCaller>();
+                blocks.store_half(cpu, last + offset_of!(LastCaller, tgid), 0);
+            }
+        }
     }
+
+    /// Slots of a site that somebody has, the first one among them.
+    fn used(&self, site: &Site) -> usize {
+        let shared: Shared = self.shared.part(0, 0);
+        let given = usize::try_from(shared.slots[site.id as usize]).unwrap_or(CALLERS);
+        CALLERS.min(given.saturating_add(1))
+    }
+}
+
+/// What makes a process one, whatever it is called.
+fn process(caller: &Caller) -> u32 {
+    caller.tgid
+}
+
+/// Of each process the row whose name was looked up last: its rows are of different sites and times, and
+/// it has one name.
+fn newest_names<'a>(callers: impl Iterator<Item = &'a Caller>) -> HashMap<u32, Caller> {
+    let mut newest: HashMap<u32, Caller> = HashMap::new();
+    for caller in callers {
+        let known = newest.entry(process(caller)).or_insert(*caller);
+        if known.named_at < caller.named_at {
+            *known = *caller;
+        }
+    }
+    newest
+}
+
+fn comm(caller: &Caller) -> Vec<u8> {
+    caller.comm.split(|byte| *byte == 0).next().unwrap_or_default().to_vec()
+}
+
+fn is_threads_name(caller: &Caller) -> bool {
+    caller.named_by == NamedBy::Thread as u32
 }
 
 /// Pages that the returned runs touch, over all rows: every scan is in one.
@@ -59,20 +106,14 @@ pub(super) fn pages(rows: &BTreeMap<u32, Row>) -> u64 {
     rows.values().filter(|row| row.site == site).map(|row| row.pages).fold(0, u64::wrapping_add)
 }
 
-/// The cells of the first `slots` slots over all CPUs.
-fn sums(blocks: &Mapping<Block>, slots: usize) -> Vec<CallerCell> {
-    let mut sums = vec![CallerCell::default(); slots];
-    let mut words = vec![0; slots * size_of::<CallerCell>() / size_of::<u64>()];
+/// The first `slots` cells of a table at a byte offset, over all CPUs. A cell is 64-bit counters.
+fn sums<T: FromBytes + Immutable + Copy>(blocks: &Mapping<Block>, table: usize, slots: usize) -> Vec<T> {
+    let words = slots * size_of::<T>() / size_of::<u64>();
+    let mut sums = vec![0u64; words];
     for cpu in 0..blocks.elements() {
-        blocks.read(cpu, std::mem::offset_of!(Block, callers), &mut words);
-        let Ok(cells) = <[CallerCell]>::ref_from_bytes(words.as_bytes()) else { continue };
-        for (sum, cell) in sums.iter_mut().zip(cells) {
-            sum.calls = sum.calls.wrapping_add(cell.calls);
-            sum.failed = sum.failed.wrapping_add(cell.failed);
-            sum.nanos = sum.nanos.wrapping_add(cell.nanos);
-            sum.pages = sum.pages.wrapping_add(cell.pages);
-            sum.bytes = sum.bytes.wrapping_add(cell.bytes);
+        for (sum, word) in sums.iter_mut().zip(blocks.words_of(cpu, table, words)) {
+            *sum = sum.wrapping_add(word.load(std::sync::atomic::Ordering::Relaxed));
         }
     }
-    sums
+    <[T]>::ref_from_bytes(sums.as_bytes()).map(<[T]>::to_vec).unwrap_or_default()
 }

@@ -1,12 +1,12 @@
 //! The `bpf(2)` commands that aya 0.14 has no way to: loading tracing programs for functions of a
-//! module and kprobe sessions, linking them with any attach type, and finding a module's BTF object.
+//! module and kprobe sessions, and linking them with any attach type.
 //!
 //! Shapes are the kernel's `union bpf_attr` (include/uapi/linux/bpf.h, Linux 7.3), cut after the last
 //! member that is used: the kernel takes the rest as zero.
 
 use std::ffi::CStr;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
+use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
 
 use aya_obj::generated::{bpf_cmd, bpf_insn, bpf_prog_type};
 use zerocopy::{FromBytes, FromZeros as _, Immutable, IntoBytes};
@@ -98,35 +98,6 @@ struct MultiLinkCreate {
     cookies: u64,
 }
 
-/// `BPF_BTF_GET_NEXT_ID` and `BPF_BTF_GET_FD_BY_ID`.
-#[derive(IntoBytes, Immutable)]
-#[repr(C)]
-struct ById {
-    id: u32,
-    next_id: u32,
-    open_flags: u32,
-}
-
-#[derive(IntoBytes, Immutable)]
-#[repr(C)]
-struct InfoByFd {
-    bpf_fd: u32,
-    info_len: u32,
-    info: u64,
-}
-
-/// `struct bpf_btf_info`.
-#[derive(FromBytes, IntoBytes, Immutable)]
-#[repr(C)]
-struct BtfInfo {
-    btf: u64,
-    btf_size: u32,
-    id: u32,
-    name: u64,
-    name_len: u32,
-    kernel_btf: u32,
-}
-
 /// Why the kernel refused a program.
 #[derive(Debug, thiserror::Error)]
 #[error("{error}{log}")]
@@ -202,45 +173,6 @@ pub(super) fn link_session(program: BorrowedFd<'_>, symbol: &CStr) -> io::Result
     command_fd(bpf_cmd::BPF_LINK_CREATE, &mut attr)
 }
 
-/// The BTF object of a module that is loaded; `None` when it has none.
-pub(super) fn module_btf(module: &str) -> io::Result<Option<OwnedFd>> {
-    let mut id = 0;
-    loop {
-        let mut attr = ById { id, next_id: 0, open_flags: 0 };
-        match command(bpf_cmd::BPF_BTF_GET_NEXT_ID, &mut attr) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            outcome => drop(outcome?),
-        }
-        id = attr.next_id;
-        let mut attr = ById { id, next_id: 0, open_flags: 0 };
-        let btf = match command_fd(bpf_cmd::BPF_BTF_GET_FD_BY_ID, &mut attr) {
-            // Gone meanwhile.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            outcome => outcome?,
-        };
-        if is_kernels(btf.as_fd(), module)? {
-            return Ok(Some(btf));
-        }
-    }
-}
-
-/// Whether a BTF object is the kernel's own, not a program's, and has this name.
-fn is_kernels(btf: BorrowedFd<'_>, wanted: &str) -> io::Result<bool> {
-    // MODULE_NAME_LEN (include/linux/module.h, Linux 7.3).
-    let mut name = [0; 64];
-    let mut info = BtfInfo::new_zeroed();
-    info.name = name.as_mut_ptr() as u64;
-    info.name_len = u32::try_from(name.len()).unwrap_or(0);
-    let size = u32::try_from(size_of::<BtfInfo>()).unwrap_or(0);
-    let mut attr = InfoByFd { bpf_fd: fd(btf), info_len: size, info: (&raw mut info) as u64 };
-    match command(bpf_cmd::BPF_OBJ_GET_INFO_BY_FD, &mut attr) {
-        // A longer name than any module's.
-        Err(error) if error.raw_os_error() == Some(libc::ENOSPC) => Ok(false),
-        Err(error) => Err(error),
-        Ok(_) => Ok(info.kernel_btf != 0 && name.split(|byte| *byte == 0).next() == Some(wanted.as_bytes())),
-    }
-}
-
 /// Wait until every RCU read-side section of now has ended, by `membarrier(2)`.
 pub(super) fn wait_for_readers() -> io::Result<()> {
     // SAFETY: the command takes no memory.
@@ -249,7 +181,7 @@ pub(super) fn wait_for_readers() -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-fn fd(fd: BorrowedFd<'_>) -> u32 {
+pub(super) fn fd(fd: BorrowedFd<'_>) -> u32 {
     u32::try_from(fd.as_raw_fd()).unwrap_or(u32::MAX)
 }
 
@@ -258,14 +190,14 @@ fn address<T>(values: &[T]) -> u64 {
 }
 
 /// A command that makes a descriptor. The kernel sets close-on-exec on all of them.
-fn command_fd(command_number: bpf_cmd, attr: &mut impl IntoBytes) -> io::Result<OwnedFd> {
+pub(super) fn command_fd(command_number: bpf_cmd, attr: &mut impl IntoBytes) -> io::Result<OwnedFd> {
     let made = command(command_number, attr)?;
     // SAFETY: the kernel made it for this call, and nobody else knows it.
     #[allow(unsafe_code, reason = "a new descriptor's number from a system call")]
     Ok(unsafe { OwnedFd::from_raw_fd(made) })
 }
 
-fn command(command: bpf_cmd, attr: &mut impl IntoBytes) -> io::Result<i32> {
+pub(super) fn command(command: bpf_cmd, attr: &mut impl IntoBytes) -> io::Result<i32> {
     let size = size_of_val(attr);
     // SAFETY: the attributes are as long as said and hold no padding; what they point to outlives the
     // call and is as long as they say.

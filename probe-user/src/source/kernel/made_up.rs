@@ -11,8 +11,8 @@ use probe_common::command;
 use probe_common::dist::{Distribution, FailedLatencies, Latencies, RunLengths, Summary};
 use probe_common::site::{SITES, SiteId};
 use probe_common::wire::{
-    Block, CALLERS, Caller, CallerCell, CommandCell, Flow as Fates, SCAN_CLASSES, ScanCell, Shared, Stop,
-    errno_slot, scan_class,
+    Block, CALLER_ROWS, CALLERS, Caller, CallerCell, CommandCell, Flow as Fates, SCAN_CLASSES, ScanCell,
+    ScannerCell, Shared, Stop, errno_slot, scan_class,
 };
 use probe_model::sample::Sample;
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
@@ -62,12 +62,12 @@ impl MadeUp {
             None => self.record::<Latencies>(cpu, cell + offset_of!(CommandCell, ok), nanos),
             Some(errno) => {
                 self.record::<FailedLatencies>(cpu, cell + offset_of!(CommandCell, failed), nanos);
-                let place = errno_slot(u64::from(errno)) * size_of::<u64>();
-                self.add(cpu, cell + offset_of!(CommandCell, errno) + place, 1);
+                self.add_errno(cpu, cell + offset_of!(CommandCell, errno), errno, 1);
             }
         }
         self.entered(cpu, SiteId::Dispatch);
-        self.called(cpu, slot, CallerCell { failed: u64::from(failed.is_some()), nanos, ..ONE_CALL });
+        let call = CallerCell { calls: 1, failed: u64::from(failed.is_some()), nanos };
+        self.called(cpu, offset_of!(Block, callers) + slot * size_of::<CallerCell>(), call);
     }
 
     /// A scan, by the caller in a slot.
@@ -78,7 +78,10 @@ impl MadeUp {
         let stop = scan.stop as usize * size_of::<RunLengths>();
         self.record::<RunLengths>(cpu, cell + offset_of!(ScanCell, runs) + stop, run);
         self.entered(cpu, SiteId::GetPhys);
-        self.called(cpu, slot, CallerCell { nanos: scan.nanos, pages: scan.pages, bytes: run, ..ONE_CALL });
+        let row = offset_of!(Block, scanners) + slot * size_of::<ScannerCell>();
+        self.called(cpu, row, CallerCell { calls: 1, failed: 0, nanos: scan.nanos });
+        self.add(cpu, row + offset_of!(ScannerCell, pages), scan.pages);
+        self.add(cpu, row + offset_of!(ScannerCell, bytes), run);
     }
 
     /// Count in every `nth` bucket from 128 ns to a second of every distribution of a CPU: what a day leaves
@@ -97,8 +100,10 @@ impl MadeUp {
                 self.scan(cpu, Scan { nanos, pages: 1 << class, stop }, 1);
             }
         }
-        for slot in SITES.len()..CALLERS {
-            self.called(cpu, slot, CallerCell { nanos: 900, ..ONE_CALL });
+        for slot in 1..CALLERS {
+            let call = CallerCell { calls: 1, failed: 0, nanos: 900 };
+            self.called(cpu, offset_of!(Block, callers) + slot * size_of::<CallerCell>(), call);
+            self.called(cpu, offset_of!(Block, scanners) + slot * size_of::<ScannerCell>(), call);
         }
     }
 
@@ -118,11 +123,9 @@ impl MadeUp {
         self.add(cpu, fates + offset_of!(Fates, entered), 1);
     }
 
-    fn called(&self, cpu: usize, slot: usize, call: CallerCell) {
-        let at = offset_of!(Block, callers) + slot * size_of::<CallerCell>();
-        let fields = [call.calls, call.failed, call.nanos, call.pages, call.bytes];
-        for (place, more) in fields.into_iter().enumerate() {
-            self.add(cpu, at + place * size_of::<u64>(), more);
+    fn called(&self, cpu: usize, row: usize, call: CallerCell) {
+        for (place, more) in [call.calls, call.failed, call.nanos].into_iter().enumerate() {
+            self.add(cpu, row + place * size_of::<u64>(), more);
         }
     }
 
@@ -139,8 +142,16 @@ impl MadeUp {
         if index >= D::SCHEME.len() {
             return self.add(cpu, at + offset_of!(Summary, saturated), 1);
         }
-        let buckets = at + size_of::<Summary>();
-        for word in self.blocks.words_of(cpu, buckets + index / 2 * size_of::<u64>(), 1) {
+        self.add_half(cpu, at + size_of::<Summary>(), index, more);
+    }
+
+    fn add_errno(&self, cpu: usize, table: usize, errno: u32, more: u32) {
+        self.add_half(cpu, table, errno_slot(u64::from(errno)), more);
+    }
+
+    /// Count in a table of 32-bit counters.
+    fn add_half(&self, cpu: usize, table: usize, index: usize, more: u32) {
+        for word in self.blocks.words_of(cpu, table + index / 2 * size_of::<u64>(), 1) {
             let mut counts = halves(word.load(Ordering::Relaxed));
             counts[index % 2] = counts[index % 2].wrapping_add(more);
             word.store(zerocopy::transmute!(counts), Ordering::Relaxed);
@@ -162,21 +173,19 @@ impl MadeUp {
 
 const NOTHING_MISSED: Missed<'_> = Missed { now: &[], baseline: &[], locks: 0 };
 
-const ONE_CALL: CallerCell = CallerCell { calls: 1, failed: 0, nanos: 0, pages: 0, bytes: 0 };
-
 /// A reader of these blocks, and of a table of callers that has no room left.
 fn reader(blocks: &OwnedFd, cpus: u32) -> Result<Reader, SourceError> {
-    let slots = u32::try_from(CALLERS).unwrap_or(u32::MAX);
-    let names = Mapping::<Caller>::of(memory::<Caller>(slots)?.as_fd(), slots)?;
-    for slot in SITES.len()..CALLERS {
+    let rows = u32::try_from(CALLER_ROWS).unwrap_or(u32::MAX);
+    let names = Mapping::<Caller>::of(memory::<Caller>(rows)?.as_fd(), rows)?;
+    for row in 0..CALLER_ROWS {
         // Its first word: the process, and its IOAS.
-        for word in names.words_of(slot, 0, 1) {
-            word.store(slot as u64 | 1 << 32, Ordering::Relaxed);
+        for word in names.words_of(row, 0, 1) {
+            word.store(row as u64 | 1 << 32, Ordering::Relaxed);
         }
     }
     let shared = Mapping::<Shared>::of(memory::<Shared>(1)?.as_fd(), 1)?;
-    for word in shared.words_of(0, offset_of!(Shared, slots), 1) {
-        word.store((CALLERS - SITES.len()) as u64, Ordering::Relaxed);
+    for word in shared.words_of(0, offset_of!(Shared, slots), SITES.len()) {
+        word.store(CALLERS as u64 - 1, Ordering::Relaxed);
     }
     Ok(Reader::over(Mapping::of(blocks.as_fd(), cpus)?, Callers { names, shared }, None))
 }
@@ -254,7 +263,21 @@ mod tests {
         // However long it takes.
         assert_eq!(made.read().counters.dispatch["DESTROY"].errors, [].into());
         assert_eq!(made.read().counters.dispatch["DESTROY"].errors, [].into());
-        made.add(1, offset_of!(Block, dispatch) + offset_of!(CommandCell, errno) + 8 * 22, 1);
+        made.add_errno(1, offset_of!(Block, dispatch) + offset_of!(CommandCell, errno), 22, 1);
         assert_eq!(made.read().counters.dispatch["DESTROY"].errors, [(22, 1)].into());
+    }
+
+    #[test]
+    fn an_errno_that_wraps_in_the_kernel_goes_on_here() {
+        let mut made = MadeUp::new(2).unwrap();
+        let table = offset_of!(Block, dispatch) + offset_of!(CommandCell, errno);
+        let mut errnos = |more, cpu| {
+            made.dispatch(cpu, 0, Some(22), 700, 2);
+            made.add_errno(cpu, table, 22, more);
+            made.read().counters.dispatch["DESTROY"].errors.clone()
+        };
+        assert_eq!(errnos(u32::MAX - 1, 0), [(22, u64::from(u32::MAX))].into());
+        assert_eq!(errnos(0, 1), [(22, 1 << 32)].into());
+        assert_eq!(errnos(9, 0), [(22, (1 << 32) + 10)].into());
     }
 }

@@ -3,7 +3,7 @@
 use std::ffi::c_void;
 use std::marker::PhantomData;
 use std::os::fd::{AsFd as _, BorrowedFd};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::{ptr, slice};
 
 use aya::maps::MapData;
@@ -87,6 +87,16 @@ impl<T: FromBytes> Mapping<T> {
         for element in self.words().chunks_exact(Self::WORDS) {
             element[0].store(value, Ordering::Release);
         }
+    }
+
+    /// Write half a word of an element at a byte offset; it is the user's own to write.
+    pub(super) fn store_half(&self, element: usize, offset: usize, value: u32) {
+        let place = element * size_of::<T>() + offset;
+        assert!(offset + size_of::<u32>() <= size_of::<T>() && element < self.elements);
+        // SAFETY: in the mapping, and aligned: offsets of 32-bit fields are.
+        #[allow(unsafe_code, reason = "memory shared with the kernel")]
+        let half = unsafe { AtomicU32::from_ptr(self.start.cast::<u8>().add(place).cast::<u32>()) };
+        half.store(value, Ordering::Relaxed);
     }
 
     fn words(&self) -> &[AtomicU64] {

@@ -8,6 +8,7 @@ mod backend;
 mod bpf;
 mod calls;
 mod canary;
+pub mod company;
 mod cost;
 mod load;
 mod locks;
@@ -17,6 +18,7 @@ pub mod made_up;
 mod mapping;
 mod misses;
 mod object;
+mod objects;
 mod read;
 mod totals;
 mod tracepoint;
@@ -151,6 +153,7 @@ pub struct KernelSource {
     ring: Option<Ring>,
     reader: read::Reader,
     watch: Option<Watch>,
+    company: company::Watcher,
     /// The kernel's miss counters when counting began, and whether they moved while it began.
     baseline: Vec<Misses>,
     start_doubt: u64,
@@ -203,6 +206,7 @@ impl KernelSource {
             ring,
             reader,
             watch: None,
+            company: company::Watcher::new(config.module),
             baseline,
             start_doubt,
             statistics,
@@ -238,6 +242,7 @@ impl KernelSource {
     /// Read every counter.
     pub fn sample(&mut self) -> Result<Sample, SourceError> {
         self.beat()?;
+        self.company.look(read::now().monotonic);
         let misses = self.probes.misses()?;
         self.read(&misses, Depth::Changed)
     }
@@ -250,6 +255,7 @@ impl KernelSource {
     /// Stop counting new calls, give open ones up to `grace` to return, read everything, detach.
     pub fn finish(mut self, grace: Duration) -> Result<Final, SourceError> {
         self.beat()?;
+        self.company.look_now(read::now().monotonic);
         let before = self.probes.misses()?;
         self.reader.arm(false);
         let ended = self.probes.misses()?;
@@ -318,6 +324,7 @@ impl KernelSource {
         if let Some(ring) = &self.ring {
             sample.counters.taken = Taken { kept: ring.kept, dropped: self.reader.dropped() };
         }
+        sample.counters.company.clone_from(self.company.found());
         sample.counters.programs = self.run_times()?;
         Ok(sample)
     }

@@ -13,7 +13,7 @@ use probe_common::command;
 use probe_common::dist::{FailedLatencies, Latencies, RunLengths};
 use probe_common::site::{SITES, SiteId};
 use probe_common::wire::{
-    BLOCKS_MAP, Block, CALLERS, CALLERS_MAP, CommandCell, ERRNO_SLOTS, Flow as Fates, LOCK_BLOCKS_MAP,
+    BLOCKS_MAP, Block, CALLER_ROWS, CALLERS_MAP, CommandCell, ERRNO_SLOTS, Flow as Fates, LOCK_BLOCKS_MAP,
     SCAN_CLASSES, SHARED_MAP, ScanCell, Stop,
 };
 use probe_model::attribution::Row;
@@ -27,7 +27,7 @@ use super::load::{Programs, possible_cpus};
 use super::locks::LockReader;
 use super::mapping::Mapping;
 use super::misses::Misses;
-use super::totals::{Depth, Total};
+use super::totals::{Depth, Total, halves};
 use super::{Config, SourceError};
 use crate::source::clock;
 
@@ -50,6 +50,8 @@ struct Outcomes {
     /// Byte offset of the errno table.
     table: usize,
     errors: BTreeMap<u32, u64>,
+    /// The errno table over all CPUs as it was read last, wrapping; empty before the first failure.
+    last: Vec<u32>,
 }
 
 /// The kernel's own counters of what it did not show us.
@@ -64,7 +66,7 @@ pub(super) struct Missed<'a> {
 impl Reader {
     pub(super) fn new(programs: &Programs, config: &Config) -> Result<Self, SourceError> {
         let cpus = possible_cpus()?;
-        let slots = u32::try_from(CALLERS).unwrap_or(u32::MAX);
+        let slots = u32::try_from(CALLER_ROWS).unwrap_or(u32::MAX);
         let callers = Callers {
             names: Mapping::new(programs.array(CALLERS_MAP)?, slots)?,
             shared: Mapping::new(programs.array(SHARED_MAP)?, 1)?,
@@ -113,6 +115,7 @@ impl Reader {
     pub(super) fn sample(&mut self, missed: &Missed<'_>, depth: Depth) -> Sample {
         let at = clock::now();
         let attribution = self.callers.rows(&self.blocks);
+        Callers::look_again(&self.blocks);
         let dispatch = self.dispatch(depth);
         let get_phys = self.get_phys(depth, &attribution);
         let mut flow = self.flows(missed);
@@ -222,7 +225,8 @@ impl Reader {
 
 impl Outcomes {
     fn at(failed: usize, table: usize) -> Self {
-        Self { ok: None, failed: Total::at::<FailedLatencies>(failed), table, errors: BTreeMap::new() }
+        let failed = Total::at::<FailedLatencies>(failed);
+        Self { ok: None, failed, table, errors: BTreeMap::new(), last: Vec::new() }
     }
 
     fn read(&mut self, blocks: &Mapping<Block>, depth: Depth) -> (Histogram, Histogram) {
@@ -230,14 +234,7 @@ impl Outcomes {
         // An errno is counted after its call's latency: until they agree, some are still to come.
         let known: u64 = self.errors.values().sum();
         if moved || depth == Depth::Whole || known != self.failed.histogram().count {
-            self.errors.clear();
-            for cpu in 0..blocks.elements() {
-                let slots = blocks.words_of(cpu, self.table, ERRNO_SLOTS);
-                let counts = slots.iter().map(|slot| slot.load(Ordering::Relaxed));
-                for (errno, count) in (0u32..).zip(counts).filter(|&(_, count)| count > 0) {
-                    *self.errors.entry(errno).or_default() += count;
-                }
-            }
+            self.read_errors(blocks);
         }
         let ok = self.ok.as_mut().map(|ok| {
             ok.advance(blocks, depth);
@@ -245,6 +242,26 @@ impl Outcomes {
         });
         let ok = ok.unwrap_or_else(|| Histogram::new(probe_common::bucket::LATENCY));
         (ok, self.failed.histogram().clone())
+    }
+
+    /// Add what the errno table counted since it was read last, two slots a word.
+    fn read_errors(&mut self, blocks: &Mapping<Block>) {
+        let mut now = vec![0u32; ERRNO_SLOTS];
+        for cpu in 0..blocks.elements() {
+            let words = blocks.words_of(cpu, self.table, ERRNO_SLOTS / 2);
+            for (now, word) in now.as_chunks_mut::<2>().0.iter_mut().zip(words) {
+                for (now, more) in now.iter_mut().zip(halves(word.load(Ordering::Relaxed))) {
+                    *now = now.wrapping_add(more);
+                }
+            }
+        }
+        self.last.resize(ERRNO_SLOTS, 0);
+        for (errno, (now, last)) in
+            (0u32..).zip(now.iter().zip(&self.last)).filter(|(_, (now, last))| now != last)
+        {
+            *self.errors.entry(errno).or_default() += u64::from(now.wrapping_sub(*last));
+        }
+        self.last = now;
     }
 }
 

@@ -14,6 +14,12 @@ type Sum = &'static [(i64, &'static str, &'static str)];
 /// The process of a thread; every kernel's types have it.
 const TASK: [(Constant, Sum); 1] = [(Constant::TaskTgid, &[(1, "task_struct", "tgid")])];
 
+/// The name of a thread's process (`include/linux/sched.h`, Linux 7.3).
+const NAMES: [(Constant, Sum); 2] = [
+    (Constant::TaskLeader, &[(1, "task_struct", "group_leader")]),
+    (Constant::TaskComm, &[(1, "task_struct", "comm")]),
+];
+
 /// iommufd's areas (`drivers/iommu/iommufd/iommufd_private.h` and `io_pagetable.h`,
 /// `include/linux/interval_tree.h`, `rbtree_types.h`, Linux 7.3).
 const AREAS: [(Constant, Sum); 7] = [
@@ -64,6 +70,10 @@ impl Types {
     /// Offsets that the kernel's types tell. Either all about areas or none.
     pub(super) fn offsets(&self) -> Result<Vec<(Constant, u64)>, SourceError> {
         let mut known = self.resolve(&TASK)?.unwrap_or_default();
+        if let Some(names) = self.resolve(&NAMES)? {
+            known.extend(names);
+            known.push((Constant::HasNames, 1));
+        }
         if let Some(areas) = self.resolve(&AREAS)? {
             known.extend(areas);
             known.push((Constant::HasAreas, 1));

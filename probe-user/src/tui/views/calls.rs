@@ -1,5 +1,7 @@
 //! Calls: single calls, the latest and the slowest, where the recorder was asked for them.
 
+use std::collections::HashMap;
+
 use probe_model::call::{Call, What};
 use probe_model::{errno, unit};
 use ratatui::layout::Rect;
@@ -35,7 +37,13 @@ impl View for Calls {
         let now = app.shown.as_ref()?;
         let begin = app.timeline.oldest().map_or(0, |sample| sample.at.monotonic);
         let window = now.window.from.monotonic..=now.window.to.monotonic;
-        let rows = app.calls.all().filter(|call| window.contains(&call.at)).map(|call| row(app, call, begin));
+        let processes = now.window.counters.attribution.values().filter_map(|row| row.who.as_ref());
+        let names: HashMap<u32, String> = processes
+            .filter(|who| !who.is_threads_name)
+            .map(|who| (who.pid, text::cells(&who.comm)))
+            .collect();
+        let calls = app.calls.all().filter(|call| window.contains(&call.at));
+        let rows = calls.map(|call| row(app, call, begin, names.get(&call.pid)));
         Some(Table {
             columns: COLUMNS.to_vec(),
             rows: rows.collect(),
@@ -52,9 +60,11 @@ impl View for Calls {
     }
 }
 
-fn row(app: &App, call: &Call, begin: u64) -> Row {
+/// A call; `process` is its process's name, where that is known.
+fn row(app: &App, call: &Call, begin: u64, process: Option<&String>) -> Row {
     let at = clock(call.at.saturating_sub(begin));
-    let comm = text::cells(&call.comm);
+    let thread = text::cells(&call.comm);
+    let process = process.unwrap_or(&thread).clone();
     let outcome = if call.errno == 0 { "ok".to_owned() } else { errno::name(call.errno) };
     let (name, tone, pages, run, stop) = match &call.what {
         What::Dispatch { command } => (text::cells(command.as_bytes()), Tone::Dispatch, None, None, None),
@@ -71,7 +81,8 @@ fn row(app: &App, call: &Call, begin: u64) -> Row {
         ("call".to_owned(), name.clone()),
         ("latency".to_owned(), shown(app, Some(call.nanos))),
         ("outcome".to_owned(), outcome.clone()),
-        ("process".to_owned(), comm.clone()),
+        ("process".to_owned(), process.clone()),
+        ("thread".to_owned(), thread),
         ("pid, tid".to_owned(), format!("{}, {}", call.pid, call.tid)),
         ("cpu".to_owned(), call.cpu.to_string()),
         ("kept because".to_owned(), if call.slow { "it was slow" } else { "it is a sample" }.to_owned()),
@@ -98,7 +109,7 @@ fn row(app: &App, call: &Call, begin: u64) -> Row {
             number(dash(run.map(unit::bytes)), run),
             Cell::text(stop),
             Cell::text(outcome).tone(if call.errno == 0 { Tone::Dim } else { Tone::Warn }),
-            Cell::text(comm),
+            Cell::text(process),
             number(call.pid.to_string(), Some(call.pid.into())),
         ],
         details,

@@ -1,6 +1,7 @@
 //! Loss & cost: what became of every call, by cause; whether the probes were alive; what they cost.
 
 use probe_model::canary::Pulse;
+use probe_model::company::Known;
 use probe_model::cost::Calibration;
 use probe_model::loss::{Balance, Flow};
 use probe_model::unit;
@@ -106,7 +107,22 @@ fn pulse(now: &Shown) -> Vec<Fact> {
     if canary.failed > 0 {
         lines.push(Fact::toned("not sent", format!("{}: is the module gone?", canary.failed), Tone::Bad));
     }
+    lines.extend(company(now));
     lines
+}
+
+/// Who else works on our functions; nothing where it was not looked for.
+fn company(now: &Shown) -> Vec<Fact> {
+    let company = now.window.counters.company.visible();
+    let seen = |name: String| Fact::toned("company", name, Tone::Bad);
+    match company.known() {
+        Known::Nothing => Vec::new(),
+        Known::Alone => vec![Fact::toned("company", "none on our functions", Tone::Good)],
+        Known::NotAll => {
+            company.blind_spots().into_iter().map(|line| Fact::toned("company", line, Tone::Warn)).collect()
+        }
+        Known::Others => company.names().into_iter().map(seen).collect(),
+    }
 }
 
 fn probes(app: &App, now: &Shown) -> Vec<Fact> {

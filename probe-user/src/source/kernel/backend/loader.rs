@@ -19,6 +19,7 @@ use probe_common::site::{SITES, Site};
 use probe_common::wire::BLOCKS_MAP;
 
 use super::super::bpf::{self, AttachType, Place};
+use super::super::objects;
 use super::super::types::Types;
 use super::super::{Programs, SourceError};
 use crate::btf::Btf;
@@ -97,7 +98,7 @@ impl Functions {
         };
         let no_object = || SourceError::NoModuleBtf { module: name.to_owned() };
         Ok(Self {
-            module: Some(bpf::module_btf(name).map_err(SourceError::BtfObjects)?.ok_or_else(no_object)?),
+            module: Some(objects::module_btf(name).map_err(SourceError::BtfObjects)?.ok_or_else(no_object)?),
             ids: functions(path, split, Some(&kernel), &sites)?,
         })
     }
