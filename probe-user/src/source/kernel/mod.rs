@@ -242,7 +242,7 @@ impl KernelSource {
     /// Read every counter.
     pub fn sample(&mut self) -> Result<Sample, SourceError> {
         self.beat()?;
-        self.company.look(read::now().monotonic);
+        self.company.look(clock::now().monotonic);
         let misses = self.probes.misses()?;
         self.read(&misses, Depth::Changed)
     }
@@ -255,7 +255,7 @@ impl KernelSource {
     /// Stop counting new calls, give open ones up to `grace` to return, read everything, detach.
     pub fn finish(mut self, grace: Duration) -> Result<Final, SourceError> {
         self.beat()?;
-        self.company.look_now(read::now().monotonic);
+        self.company.look_now(clock::now().monotonic);
         let before = self.probes.misses()?;
         self.reader.arm(false);
         let ended = self.probes.misses()?;
