@@ -91,11 +91,14 @@ impl<T: FromBytes> Mapping<T> {
 
     /// Write half a word of an element at a byte offset; it is the user's own to write.
     pub(super) fn store_half(&self, element: usize, offset: usize, value: u32) {
-        let place = element * size_of::<T>() + offset;
-        assert!(offset + size_of::<u32>() <= size_of::<T>() && element < self.elements);
-        // SAFETY: in the mapping, and aligned: offsets of 32-bit fields are.
+        if offset + size_of::<u32>() > size_of::<T>() || element >= self.elements {
+            return;
+        }
+        let place = (element * size_of::<T>() + offset) / size_of::<u32>();
+        // SAFETY: in the mapping, which is page-aligned; a word may be written atomically while the kernel
+        // reads it.
         #[allow(unsafe_code, reason = "memory shared with the kernel")]
-        let half = unsafe { AtomicU32::from_ptr(self.start.cast::<u8>().add(place).cast::<u32>()) };
+        let half = unsafe { &*self.start.cast::<AtomicU32>().add(place) };
         half.store(value, Ordering::Relaxed);
     }
 

@@ -24,7 +24,7 @@ const COLUMNS: [Column; 9] = [
     Column { name: "run", width: 9, right: true, rank: 6 },
     Column { name: "stop", width: 9, right: false, rank: 6 },
     Column { name: "outcome", width: 9, right: false, rank: 3 },
-    Column { name: "process", width: 15, right: false, rank: 2 },
+    Column { name: "thread", width: 15, right: false, rank: 2 },
     Column { name: "pid", width: 8, right: true, rank: 7 },
 ];
 
@@ -64,7 +64,7 @@ impl View for Calls {
 fn row(app: &App, call: &Call, begin: u64, process: Option<&String>) -> Row {
     let at = clock(call.at.saturating_sub(begin));
     let thread = text::cells(&call.comm);
-    let process = process.unwrap_or(&thread).clone();
+    let process = process.cloned().unwrap_or_else(|| "-".to_owned());
     let outcome = if call.errno == 0 { "ok".to_owned() } else { errno::name(call.errno) };
     let (name, tone, pages, run, stop) = match &call.what {
         What::Dispatch { command } => (text::cells(command.as_bytes()), Tone::Dispatch, None, None, None),
@@ -81,8 +81,8 @@ fn row(app: &App, call: &Call, begin: u64, process: Option<&String>) -> Row {
         ("call".to_owned(), name.clone()),
         ("latency".to_owned(), shown(app, Some(call.nanos))),
         ("outcome".to_owned(), outcome.clone()),
-        ("process".to_owned(), process.clone()),
-        ("thread".to_owned(), thread),
+        ("process".to_owned(), process),
+        ("thread".to_owned(), thread.clone()),
         ("pid, tid".to_owned(), format!("{}, {}", call.pid, call.tid)),
         ("cpu".to_owned(), call.cpu.to_string()),
         ("kept because".to_owned(), if call.slow { "it was slow" } else { "it is a sample" }.to_owned()),
@@ -109,7 +109,7 @@ fn row(app: &App, call: &Call, begin: u64, process: Option<&String>) -> Row {
             number(dash(run.map(unit::bytes)), run),
             Cell::text(stop),
             Cell::text(outcome).tone(if call.errno == 0 { Tone::Dim } else { Tone::Warn }),
-            Cell::text(process),
+            Cell::text(thread),
             number(call.pid.to_string(), Some(call.pid.into())),
         ],
         details,

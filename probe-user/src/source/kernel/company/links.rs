@@ -1,5 +1,6 @@
 //! BPF programs on our functions, by the machine's links. A link never changes, so each is looked at once.
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::{fs, io};
@@ -35,7 +36,9 @@ enum Known {
     /// Nothing.
     Elsewhere,
     /// A link of this process's own.
-    Ours { kprobe: Option<Option<usize>> },
+    Ours,
+    /// The same on a kprobe, whose site the kernel may not tell.
+    OurKprobe { site: Option<usize> },
     /// Somebody on our functions.
     Other { who: String, way: &'static str, sites: Vec<usize>, is_kprobe: bool },
     /// It cannot be known.
@@ -46,14 +49,14 @@ pub(super) struct Links {
     module: Option<&'static str>,
     known: BTreeMap<u32, Known>,
     /// BTF ids of the sites' functions, once somebody's program had to be compared with them.
-    functions: Option<Option<[u32; SITES.len()]>>,
+    functions: OnceCell<Option<[u32; SITES.len()]>>,
     /// Their addresses, likewise.
-    addresses: Option<Option<[u64; SITES.len()]>>,
+    addresses: OnceCell<Option<[u64; SITES.len()]>>,
 }
 
 impl Links {
     pub(super) fn new(module: Option<&'static str>) -> Self {
-        Self { module, known: BTreeMap::new(), functions: None, addresses: None }
+        Self { module, known: BTreeMap::new(), functions: OnceCell::new(), addresses: OnceCell::new() }
     }
 
     /// Note who is there now; `None` where that cannot be seen.
@@ -77,8 +80,8 @@ impl Links {
                 }
             }
             match self.known.get(&id) {
-                Some(Known::Ours { kprobe: Some(Some(site)) }) => kprobes.at[*site] += 1,
-                Some(Known::Ours { kprobe: Some(None) }) => kprobes.ours_unnamed += 1,
+                Some(Known::OurKprobe { site: Some(site) }) => kprobes.at[*site] += 1,
+                Some(Known::OurKprobe { site: None }) => kprobes.ours_unnamed += 1,
                 Some(Known::Other { who, way, sites, is_kprobe }) => {
                     for &site in sites {
                         look.find(who.clone(), way, SITES[site].name);
@@ -86,28 +89,29 @@ impl Links {
                     }
                 }
                 Some(Known::Unknown(what)) => drop(look.unseen.insert((*what).to_owned())),
-                Some(Known::Elsewhere | Known::Ours { kprobe: None }) | None => {}
+                Some(Known::Elsewhere | Known::Ours) | None => {}
             }
         }
         Some(kprobes)
     }
 
-    fn examine(&mut self, id: u32) -> io::Result<Option<Known>> {
+    fn examine(&self, id: u32) -> io::Result<Option<Known>> {
         let Some(Link { program, target }) = objects::link(id)? else { return Ok(None) };
-        let (way, sites, kprobe) = match &target {
+        let mut kprobe = None;
+        let (way, sites) = match &target {
             Target::Other => return Ok(Some(Known::Elsewhere)),
             Target::Trampoline { attach, btf_object, function } => {
                 let Some(way) = trampoline(*attach) else { return Ok(Some(Known::Elsewhere)) };
-                (way, self.sites_of_type(*btf_object, *function)?, None)
+                (way, self.sites_of_type(*btf_object, *function)?)
             }
             Target::Functions { addresses, is_return } => {
                 if is_ours(id) {
-                    return Ok(Some(Known::Ours { kprobe: None }));
+                    return Ok(Some(Known::Ours));
                 }
                 let Some(sites) = self.sites_at(addresses) else {
                     return Ok(Some(Known::Unknown(ADDRESSES)));
                 };
-                (if *is_return { "kretprobe.multi" } else { "kprobe.multi" }, sites, None)
+                (if *is_return { "kretprobe.multi" } else { "kprobe.multi" }, sites)
             }
             Target::Kprobe { function, is_return } => {
                 let site = SITES.iter().position(|site| site.symbol == function);
@@ -115,11 +119,12 @@ impl Links {
                     return Ok(Some(Known::Unknown(NAMELESS)));
                 }
                 let way = if *is_return { "kretprobe" } else { "kprobe" };
-                (way, site.into_iter().collect(), Some(site))
+                kprobe = Some(Known::OurKprobe { site });
+                (way, site.into_iter().collect())
             }
         };
         if is_ours(id) {
-            return Ok(Some(Known::Ours { kprobe }));
+            return Ok(Some(kprobe.unwrap_or(Known::Ours)));
         }
         if sites.is_empty() {
             return Ok(Some(Known::Elsewhere));
@@ -129,22 +134,22 @@ impl Links {
 
     /// The sites among functions by BTF id; none where the types cannot be read, which our own programs
     /// then could not either.
-    fn sites_of_type(&mut self, btf_object: u32, function: u32) -> io::Result<Vec<usize>> {
+    fn sites_of_type(&self, btf_object: u32, function: u32) -> io::Result<Vec<usize>> {
         if objects::btf_name(btf_object)?.as_deref() != Some(self.module.unwrap_or("vmlinux")) {
             return Ok(Vec::new());
         }
         let module = self.module;
-        let known = self.functions.get_or_insert_with(|| functions(module));
+        let known = self.functions.get_or_init(|| functions(module));
         let ids = known.iter().flat_map(|ids| ids.iter().enumerate());
         Ok(ids.filter(|(_, id)| **id == function).map(|(site, _)| site).collect())
     }
 
     /// The sites among addresses; `None` where addresses are hidden.
-    fn sites_at(&mut self, addresses: &[u64]) -> Option<Vec<usize>> {
+    fn sites_at(&self, addresses: &[u64]) -> Option<Vec<usize>> {
         if addresses.iter().all(|&address| address == 0) {
             return None;
         }
-        let known = (*self.addresses.get_or_insert_with(symbols))?;
+        let known = (*self.addresses.get_or_init(symbols))?;
         let is_in = |start: u64| {
             addresses.iter().any(|address| (start..=start.saturating_add(INTO_FUNCTION)).contains(address))
         };
