@@ -33,6 +33,9 @@ pub enum Constant {
     IoptAreaRoot,
     /// From a `struct io_pagetable` to its `iova_rwsem`.
     IoptIovaRwsem,
+    /// From a `struct rw_semaphore` to the lock inside it that its waiters may wait for in turn: on `PREEMPT_RT` its
+    /// `rwbase.rtmutex`, elsewhere 0.
+    RwsemInner,
     /// From a `struct io_pagetable` to the `obj.id` of the `struct iommufd_ioas` around it; negative.
     IoptIoasId,
     /// From the `rb` of a `struct interval_tree_node` to its `start`.
@@ -43,6 +46,10 @@ pub enum Constant {
     NodeLeft,
     /// From a `struct rb_node` to its `rb_right`.
     NodeRight,
+    /// From the `node.rb` of a `struct iopt_area` to its `pages`.
+    AreaPages,
+    /// From a `struct iopt_pages` to its `mutex`.
+    PagesMutex,
     /// From a `struct task_struct` to its `tgid`.
     TaskTgid,
     /// Whether the next two are known.
@@ -58,7 +65,7 @@ const MARK: u64 = 0x10fa_5c0e << 32;
 
 impl Constant {
     /// Every constant.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 24] = [
         Self::PageShift,
         Self::PageMask,
         Self::LengthIsCap,
@@ -71,11 +78,14 @@ impl Constant {
         Self::HasAreas,
         Self::IoptAreaRoot,
         Self::IoptIovaRwsem,
+        Self::RwsemInner,
         Self::IoptIoasId,
         Self::NodeStart,
         Self::NodeLast,
         Self::NodeLeft,
         Self::NodeRight,
+        Self::AreaPages,
+        Self::PagesMutex,
         Self::TaskTgid,
         Self::HasNames,
         Self::TaskLeader,

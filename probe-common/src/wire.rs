@@ -277,16 +277,30 @@ pub struct Wait {
     pub lock: u64,
     /// `bpf_ktime_get_ns` when the wait began.
     pub since: u64,
-    /// Whether that lock is a mutex.
-    pub is_mutex: u64,
+    /// Which lock that is, as [`Lock`].
+    pub which: u64,
     /// All waits since the entry of the dispatch, ns.
     pub all: u64,
-    /// The IOAS's `iova_rwsem`; 0 outside of `get_phys`.
-    pub iova_rwsem: u64,
+    /// The `struct io_pagetable` that it scans; 0 outside of `get_phys`.
+    pub iopt: u64,
+    /// Where that scan begins.
+    pub iova: u64,
     /// Waits for it since the entry of `get_phys`, ns.
     pub for_rwsem: u64,
-    /// Waits for mutexes since the entry of `get_phys`, ns: of one, `iopt_pages.mutex`.
+    /// Waits for the `iopt_pages.mutex` of what it scans since the entry of `get_phys`, ns.
     pub for_mutex: u64,
+}
+
+/// The locks that a scan takes, told by their addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u64)]
+pub enum Lock {
+    /// None of them.
+    Other = 0,
+    /// `io_pagetable.iova_rwsem`, or the lock inside it.
+    IovaRwsem = 1,
+    /// `iopt_pages.mutex` of the area.
+    PagesMutex = 2,
 }
 
 /// One CPU's lock waits.

@@ -68,7 +68,7 @@ fn find<K: Kernel>(iopt: u64, iova: u64, pages: u64, since: u64) -> Option<Stop>
     if !is_quiet(shared, since) {
         return None;
     }
-    let last = last_of_area::<K>(iopt, iova)?;
+    let (_, last) = find_area::<K>(iopt, iova)?;
     if !is_quiet(shared, since) {
         return None;
     }
@@ -87,10 +87,18 @@ fn is_quiet(shared: *const Shared, since: u64) -> bool {
     }
 }
 
-/// The last IOVA of the area that holds `iova`: areas do not overlap, so the interval tree is a search
-/// tree of them.
+/// The address of the mutex of what is mapped at `iova`. The caller holds `iova_rwsem`, so that no area comes or goes.
+#[inline(never)]
+pub fn mutex_of_pages<K: Kernel>(iopt: u64, iova: u64) -> Option<u64> {
+    let (node, _) = find_area::<K>(iopt, iova)?;
+    let pages = K::read(node.wrapping_add(constant::area_pages()))?;
+    Some(pages.wrapping_add(constant::pages_mutex()))
+}
+
+/// The area that holds `iova`, as the `node.rb` in it, and its last IOVA: areas do not overlap, so the interval tree is
+/// a search tree of them.
 #[inline(always)]
-fn last_of_area<K: Kernel>(iopt: u64, iova: u64) -> Option<u64> {
+fn find_area<K: Kernel>(iopt: u64, iova: u64) -> Option<(u64, u64)> {
     let mut node = K::read(iopt.wrapping_add(constant::iopt_area_root()))?;
     for _ in 0..LEVELS {
         if node == 0 {
@@ -102,7 +110,7 @@ fn last_of_area<K: Kernel>(iopt: u64, iova: u64) -> Option<u64> {
         } else if iova > last {
             K::read(node.wrapping_add(constant::node_right()))?
         } else {
-            return Some(last);
+            return Some((node, last));
         };
     }
     None

@@ -35,11 +35,14 @@ constants! {
     calls_slower: CallsSlower;
     iopt_area_root: IoptAreaRoot;
     iopt_iova_rwsem: IoptIovaRwsem;
+    rwsem_inner: RwsemInner;
     iopt_ioas_id: IoptIoasId;
     node_start: NodeStart;
     node_last: NodeLast;
     node_left: NodeLeft;
     node_right: NodeRight;
+    area_pages: AreaPages;
+    pages_mutex: PagesMutex;
     task_tgid: TaskTgid;
     task_leader: TaskLeader;
     task_comm: TaskComm;

@@ -2,7 +2,12 @@
 //! (include/trace/events/lock.h, Linux 7.3), which fire for contended locks alone. Only where they were
 //! asked for: else every call of these functions is dead code to the verifier.
 //!
-//! A mutex whose waiter spins first may begin twice and end once: the first beginning counts.
+//! A wait begins more than once where a mutex's waiter spins first, and where a lock has another one inside: a
+//! `PREEMPT_RT` semaphore's reader begins to wait for the semaphore, then for the real-time mutex in it, and ends both
+//! (kernel/locking/rwbase_rt.c). The first beginning counts, and the end of the same lock.
+//!
+//! Which lock it is, its address tells: flags of a `PREEMPT_RT` kernel are the same for mutexes, for spinlocks (which
+//! sleep there) and for what is inside of semaphores (kernel/locking/rtmutex.c).
 
 use core::ptr::write_volatile;
 
@@ -12,11 +17,12 @@ use aya_ebpf::macros::raw_tracepoint;
 use aya_ebpf::programs::RawTracePointContext;
 use probe_common::command::ROWS;
 use probe_common::dist::Distribution as _;
-use probe_common::wire::{FREE, Wait};
+use probe_common::wire::{FREE, Lock, Wait};
 
+use crate::kernel::Typed;
 use crate::maps::{self, WAITS};
 use crate::open::{self, Claim};
-use crate::{constant, span};
+use crate::{area, constant, span};
 
 /// `LCB_F_SPIN` and `LCB_F_MUTEX` (include/trace/events/lock.h, Linux 7.3).
 const SPIN: u64 = 1;
@@ -36,9 +42,10 @@ pub fn enter() {
                 owner: thread,
                 lock: 0,
                 since: 0,
-                is_mutex: 0,
+                which: Lock::Other as u64,
                 all: 0,
-                iova_rwsem: 0,
+                iopt: 0,
+                iova: 0,
                 for_rwsem: 0,
                 for_mutex: 0,
             };
@@ -52,15 +59,18 @@ pub fn enter() {
     }
 }
 
-/// The thread goes into `get_phys`.
+/// The thread goes into `get_phys`, for a scan from `iova`.
 #[inline(always)]
-pub fn enter_get_phys(iopt: u64) {
+pub fn enter_get_phys(iopt: u64, iova: u64) {
     if !constant::locks() {
         return;
     }
     if let Some(slot) = open::find(&WAITS, bpf_get_current_pid_tgid()) {
         // SAFETY: the thread's own slot.
-        unsafe { (*slot).iova_rwsem = iopt.wrapping_add(constant::iopt_iova_rwsem()) };
+        unsafe {
+            (*slot).iopt = iopt;
+            (*slot).iova = iova;
+        }
     }
 }
 
@@ -77,7 +87,7 @@ pub fn leave_get_phys(nanos: u64) {
     // SAFETY: the thread's own slot, the current CPU's block.
     unsafe {
         let (rwsem, mutex) = ((*slot).for_rwsem, (*slot).for_mutex);
-        (*slot).iova_rwsem = 0;
+        (*slot).iopt = 0;
         (*block).rwsem.record(rwsem);
         (*block).mutex.record(mutex);
         (*block).scanning.record(nanos.saturating_sub(rwsem + mutex));
@@ -118,9 +128,9 @@ pub fn lock_begin(ctx: RawTracePointContext) -> i32 {
     // SAFETY: the thread's own slot.
     unsafe {
         if (*slot).since == 0 {
-            (*slot).lock = lock;
-            (*slot).is_mutex = flags & MUTEX;
             (*slot).since = span::now();
+            (*slot).lock = lock;
+            (*slot).which = which(&*slot, lock) as u64;
         }
     }
     0
@@ -140,13 +150,30 @@ pub fn lock_end(ctx: RawTracePointContext) -> i32 {
         let waited = now.saturating_sub((*slot).since);
         (*slot).since = 0;
         (*slot).all += waited;
-        if (*slot).iova_rwsem == lock {
+        if (*slot).which == Lock::IovaRwsem as u64 {
             (*slot).for_rwsem += waited;
-        } else if (*slot).iova_rwsem != 0 && (*slot).is_mutex != 0 {
+        } else if (*slot).which == Lock::PagesMutex as u64 {
             (*slot).for_mutex += waited;
         }
     }
     0
+}
+
+/// Which lock a thread begins to wait for.
+#[inline(always)]
+fn which(wait: &Wait, lock: u64) -> Lock {
+    if wait.iopt == 0 {
+        return Lock::Other;
+    }
+    let rwsem = wait.iopt.wrapping_add(constant::iopt_iova_rwsem());
+    if lock == rwsem || lock == rwsem.wrapping_add(constant::rwsem_inner()) {
+        return Lock::IovaRwsem;
+    }
+    // Whatever else a scan waits for, it holds the semaphore (`iopt_get_phys`, Linux 7.3).
+    match area::mutex_of_pages::<Typed>(wait.iopt, wait.iova) {
+        Some(mutex) if mutex == lock => Lock::PagesMutex,
+        _ => Lock::Other,
+    }
 }
 
 /// An argument of the tracepoint.

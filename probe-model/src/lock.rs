@@ -18,7 +18,7 @@ pub struct Locks {
     /// (waiting for other scans of the same pages), `scanning` (the rest).
     pub get_phys: BTreeMap<String, Histogram>,
     /// Time that calls waited for locks, ns, by command; only calls that waited at all. `GET_PA`'s
-    /// contains the waits inside `get_phys`.
+    /// contains the waits inside `get_phys`. Spinlocks are among them on `PREEMPT_RT` alone, where they sleep.
     pub commands: BTreeMap<String, Histogram>,
     /// Waits that began and whose end was not seen before the call returned: in no histogram.
     pub unended: u64,

@@ -39,7 +39,7 @@ pub fn dispatch_fexit(ctx: FExitContext) -> u32 {
 
 #[fentry]
 pub fn get_phys_fentry(ctx: FEntryContext) -> u32 {
-    waits::enter_get_phys(ctx.arg(0));
+    waits::enter_get_phys(ctx.arg(0), ctx.arg(1));
     span::begin::<Typed, _>(get_phys::FLOW, &GET_PHYS_OPEN, |owner| {
         Some(GetPhysOpen {
             owner,

@@ -84,7 +84,7 @@ fn get_phys_session<const EXTRA: bool>(ctx: &FEntryContext) -> u32 {
             }
         } else {
             if EXTRA {
-                waits::enter_get_phys(ctx.arg(0));
+                waits::enter_get_phys(ctx.arg(0), ctx.arg(1));
             }
             let Some((block, cookie)) = entered(ctx, get_phys::FLOW) else { return 0 };
             let cap = kfunc::read(ctx.arg(3));

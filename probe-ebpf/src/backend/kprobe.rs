@@ -43,8 +43,8 @@ pub fn dispatch_return(ctx: RetProbeContext) -> u32 {
 
 #[kprobe]
 pub fn get_phys_entry(ctx: ProbeContext) -> u32 {
-    if let Some(iopt) = ctx.arg(0) {
-        waits::enter_get_phys(iopt);
+    if let (Some(iopt), Some(iova)) = (ctx.arg(0), ctx.arg(1)) {
+        waits::enter_get_phys(iopt, iova);
     }
     span::begin::<Untyped, _>(get_phys::FLOW, &GET_PHYS_OPEN, |owner| {
         let length = ctx.arg(3)?;

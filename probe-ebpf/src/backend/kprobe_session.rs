@@ -83,7 +83,7 @@ fn get_phys_session<const EXTRA: bool>(ctx: &ProbeContext) -> Option<()> {
     unsafe {
         if !kfunc::session_is_return(ctx) {
             if EXTRA {
-                waits::enter_get_phys(ctx.arg(0)?);
+                waits::enter_get_phys(ctx.arg(0)?, ctx.arg(1)?);
             }
             let cookie = kfunc::session_cookie(ctx);
             *cookie = pack_place(0, 0, false);

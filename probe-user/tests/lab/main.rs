@@ -7,18 +7,21 @@
 
 mod background;
 mod chance;
+mod contended;
 mod driver;
 mod guest;
 mod judge;
 mod library;
 mod older;
 mod oracle;
+mod waits;
 
 mod linux_6_1;
 mod linux_6_12;
 mod mainline;
 mod many_cpus;
 mod noiommu_off;
+mod rt;
 mod slow_scan;
 mod stock;
 mod v5;

@@ -75,7 +75,7 @@ impl Base {
     pub(super) fn tree(&self) -> Tree {
         let modules = self.root().join(self.kernel_dir());
         let in_guest = Some(format!("/{}", self.kernel_dir().display()));
-        Tree { image: modules.join("vmlinuz"), modules, in_guest }
+        Tree { image: modules.join("vmlinuz"), modules, in_guest, share: None }
     }
 }
 

@@ -69,7 +69,8 @@ pub(super) fn run(
     sinks: Sinks<'_>,
 ) -> Result<Outcome> {
     let inward = scratch.path().join("in");
-    provide(&inward, kernel, job)?;
+    let shares = [kernel.shares.as_slice(), &job.shares].concat();
+    provide(&inward, kernel, job, &shares)?;
     let log = scratch.path().join("console.log");
     let said = scratch.path().join("qemu.log");
     let machine = Machine {
@@ -81,7 +82,7 @@ pub(super) fn run(
         log: &log,
         inward: &inward,
         outward: &job.out,
-        shares: &job.shares,
+        shares: &shares,
     };
     let (ours, theirs) = connect(job.mode)?;
     let raw = matches!(job.mode, Mode::Shell { .. }).then(Raw::enter).transpose()?;
@@ -111,7 +112,7 @@ fn keep(console: &str, place: &Path) -> Result<()> {
 }
 
 /// Fills the folder that this run brings into the guest.
-fn provide(inward: &Path, kernel: &Kernel, job: &Job) -> Result<()> {
+fn provide(inward: &Path, kernel: &Kernel, job: &Job, shares: &[(String, PathBuf)]) -> Result<()> {
     let bin = inward.join("bin");
     fs::create_dir_all(&bin).with_context(|| format!("cannot make {}", bin.display()))?;
     for (name, file) in &job.programs {
@@ -130,7 +131,7 @@ fn provide(inward: &Path, kernel: &Kernel, job: &Job) -> Result<()> {
         noiommu_device: kernel.variant.noiommu_device,
         present: kernel.variant.present.clone(),
         absent: kernel.variant.absent.clone(),
-        shares: job.shares.iter().map(|(name, _)| name.clone()).collect(),
+        shares: shares.iter().map(|(name, _)| name.clone()).collect(),
     };
     fs::write(inward.join("spec"), spec.encode()).context("cannot write the run's spec")
 }

@@ -1,5 +1,5 @@
 //! The lab: a stock Debian kernel with iommufd and VFIO as modules, in QEMU, for one command at a time.
-//! A variant may bring an older kernel of Debian's instead (`older`).
+//! A variant may bring an older kernel of Debian's instead (`older`), or the same in another flavour (`flavour`).
 //!
 //! ```text
 //! release ─► base (Debian's files, kernel sources) ─► modules (one set per variant) ─┐
@@ -12,6 +12,7 @@ pub(crate) mod chroot;
 mod command;
 mod console;
 mod depends;
+mod flavour;
 mod guest;
 mod initramfs;
 mod modules;

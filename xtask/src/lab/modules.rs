@@ -12,6 +12,7 @@ use anyhow::{Context, Result, anyhow};
 
 use super::base::Base;
 use super::chroot;
+use super::flavour::Flavour;
 use super::variant::{Recipe, Variant};
 use crate::cache::Cache;
 use crate::tool;
@@ -27,8 +28,16 @@ const SPAN_OBJECT: &str = "\niommufd-y += interval_tree_span.o\n";
 const SPAN_OPTION: &str = "#ifdef CONFIG_INTERVAL_TREE_SPAN_ITER\n";
 
 /// The folder of a variant's `.ko` files; empty for the stock kernel.
-pub(super) fn ensure(cache: &Cache, base: &Base, variant: &Variant) -> Result<PathBuf> {
+pub(super) fn ensure(
+    cache: &Cache,
+    base: &Base,
+    flavour: Option<&Flavour>,
+    variant: &Variant,
+) -> Result<PathBuf> {
     let mut key = base.key.clone().with("recipe", RECIPE);
+    if let Some(flavour) = flavour {
+        key = key.with("kernel", &flavour.kernel);
+    }
     let Some(recipe) = &variant.modules else {
         return cache.entry("modules", &key.with("stock", ""), |_| Ok(()));
     };
@@ -37,12 +46,13 @@ pub(super) fn ensure(cache: &Cache, base: &Base, variant: &Variant) -> Result<Pa
         key = key.with(name, content);
     }
     key = key.with("make", recipe.make.join(" ")).with("defines", recipe.defines.join(" "));
-    cache.entry("modules", &key, |dir| build(cache, base, variant, recipe, &patches, dir))
+    cache.entry("modules", &key, |dir| build(cache, base, flavour, variant, recipe, &patches, dir))
 }
 
 fn build(
     cache: &Cache,
     base: &Base,
+    flavour: Option<&Flavour>,
     variant: &Variant,
     recipe: &Recipe,
     patches: &[(&str, Vec<u8>)],
@@ -51,7 +61,7 @@ fn build(
     let step = Step::begin("modules", format!("building iommufd and VFIO, variant {}", variant.name));
     let work = dir.join("build");
     let log = cache.log(&format!("modules-{}", variant.name));
-    tool::logged(Command::new("cp").arg("-r").args([&base.sources(), &work]), &log)?;
+    copy(&base.sources(), &work, &log)?;
     fs::create_dir(work.join("tmp")).context("cannot make a folder for temporary files")?;
     for (name, content) in patches {
         apply(base, &work, name, content, &log)?;
@@ -61,9 +71,16 @@ fn build(
     let mut make = chroot::command(&base.root(), Some(&work), "/usr/bin/make");
     let jobs = thread::available_parallelism().map_or(1, usize::from);
     let defines: Vec<String> = recipe.defines.iter().map(|define| format!("-D{define}")).collect();
-    make.arg(format!("-j{jobs}"))
-        .args(["-C", &format!("/lib/modules/{}/build", base.release.kernel)])
-        .arg(format!("M={}", chroot::WORK))
+    make.arg(format!("-j{jobs}"));
+    if let Some(flavour) = flavour {
+        copy(&flavour.headers(), &work.join("headers"), &log)?;
+        let headers = format!("{}/headers", chroot::WORK);
+        // Debian's Makefile names the place where the package would put them.
+        make.args(["-C", &headers]).arg(format!("KBUILD_OUTPUT={headers}"));
+    } else {
+        make.args(["-C", &format!("/lib/modules/{}/build", base.release.kernel)]);
+    }
+    make.arg(format!("M={}", chroot::WORK))
         .args(&recipe.make)
         .arg(format!("KCFLAGS={}", defines.join(" ")))
         .arg("modules");
@@ -72,6 +89,10 @@ fn build(
     fs::remove_dir_all(&work).context("cannot remove the build's folder")?;
     step.done();
     Ok(())
+}
+
+fn copy(from: &Path, to: &Path, log: &Path) -> Result<()> {
+    tool::logged(Command::new("cp").arg("-r").args([from, to]), log)
 }
 
 fn apply(base: &Base, work: &Path, name: &str, content: &[u8], log: &Path) -> Result<()> {

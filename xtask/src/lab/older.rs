@@ -5,25 +5,19 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use anyhow::{Context, Result, anyhow};
 use serde::{Deserialize, Serialize};
 
 use super::base::Base;
-use super::chroot;
-use super::tree::Tree;
+use super::tree::{self, Tree};
 use super::variant::Debian;
 use crate::cache::{Cache, Key};
 use crate::debian::{Apt, Mirror};
-use crate::tool;
 use crate::ui::{self, Step};
 
 /// Changes when what this file does to the package does.
 const RECIPE: &str = "older 1";
-
-/// Folders of modules that hold what a guest's boot takes, and what those need.
-const TAKEN: [&str; 5] = ["fs", "net/9p", "drivers/virtio", "drivers/char", "lib"];
 
 /// The package that a suite's newest kernel is in.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,7 +31,7 @@ pub(super) fn ensure(cache: &Cache, mirror: &Mirror, base: &Base, debian: &Debia
     if let Some(chosen) = kept(cache, debian)
         && let Some(dir) = cache.get("kernel", &key(&chosen))
     {
-        return tree(&dir);
+        return files(&dir);
     }
     let _lock = cache.lock("apt")?;
     let apt = Apt::of(cache, mirror, &debian.suite)?;
@@ -45,7 +39,7 @@ pub(super) fn ensure(cache: &Cache, mirror: &Mirror, base: &Base, debian: &Debia
     let still_there = |chosen: &Chosen| apt.versions(&chosen.package).is_ok_and(|all| !all.is_empty());
     let chosen = kept(cache, debian).filter(still_there).map_or_else(|| find(cache, &apt, debian), Ok)?;
     let dir = cache.entry("kernel", &key(&chosen), |dir| fill(cache, &apt, base, &chosen, dir))?;
-    tree(&dir)
+    files(&dir)
 }
 
 /// Makes the next [`ensure`] look for newer kernels.
@@ -60,7 +54,7 @@ pub(super) fn forget(cache: &Cache, debian: &Debian) -> Result<()> {
 fn key(chosen: &Chosen) -> Key {
     Key::default()
         .with("recipe", RECIPE)
-        .with("taken", TAKEN.join(" "))
+        .with("taken", tree::TAKEN.join(" "))
         .with("package", &chosen.package)
         .with("version", &chosen.version)
 }
@@ -93,24 +87,23 @@ fn fill(cache: &Cache, apt: &Apt, base: &Base, chosen: &Chosen, dir: &Path) -> R
     fs::create_dir(&download).with_context(|| format!("cannot make {}", download.display()))?;
     let deb = apt.download(&format!("{}={}", chosen.package, chosen.version), &download)?;
     let log = cache.log("kernel");
-    let mut tar = Command::new("tar");
-    tar.args(["-x", "--no-same-owner", "--wildcards", "-C"]).arg(dir);
-    // Modules were in /lib before trixie.
-    tar.args(["--transform", "s,^\\./usr/lib/,./lib/,", "./boot/vmlinuz-*", "*/modules.*"]);
-    tar.args(TAKEN.map(|folder| format!("*/kernel/{folder}/*")));
-    tool::piped(Command::new("dpkg-deb").arg("--fsys-tarfile").arg(&deb), &mut tar, &log)
-        .with_context(|| format!("cannot unpack {}", deb.display()))?;
+    let mut wanted = tree::modules();
+    wanted.extend([tree::LISTS, "./boot/vmlinuz-*"].map(str::to_owned));
+    tree::unpack(&deb, dir, &wanted, &log)?;
     fs::remove_dir_all(&download).context("cannot remove the package")?;
     let release = only(&dir.join("lib/modules"))?;
-    let release = release.file_name().unwrap_or_default();
-    let mut depmod = chroot::command(&base.root(), Some(dir), "/usr/sbin/depmod");
-    tool::logged(depmod.args(["--basedir", chroot::WORK]).arg(release), &log)?;
+    tree::index(base, dir, &release.file_name().unwrap_or_default().to_string_lossy(), &log)?;
     step.done();
     Ok(())
 }
 
-fn tree(dir: &Path) -> Result<Tree> {
-    Ok(Tree { image: only(&dir.join("boot"))?, modules: only(&dir.join("lib/modules"))?, in_guest: None })
+fn files(dir: &Path) -> Result<Tree> {
+    Ok(Tree {
+        image: only(&dir.join("boot"))?,
+        modules: only(&dir.join("lib/modules"))?,
+        in_guest: None,
+        share: None,
+    })
 }
 
 /// The only thing in a folder.

@@ -53,6 +53,14 @@ impl Release {
         Ok(release)
     }
 
+    /// The same kernel in another flavour of Debian's, such as `rt-amd64`, as `uname -r` says it.
+    pub(crate) fn of_flavour(&self, flavour: &str) -> Result<String> {
+        let plain = self.kernel.strip_suffix(FLAVOUR);
+        let plain =
+            plain.ok_or_else(|| anyhow!("not a kernel of flavour {}: {}", &FLAVOUR[1..], self.kernel))?;
+        Ok(format!("{plain}-{flavour}"))
+    }
+
     /// Its packages, each with its exact version. The linux-image package would bring an initramfs
     /// generator; the kernel is in linux-binary.
     pub(crate) fn packages(&self) -> Vec<String> {
@@ -105,5 +113,17 @@ mod tests {
         assert_eq!(newest(&names.map(str::to_owned)).as_deref(), Some("7.3.11+deb13-amd64"));
         assert_eq!(newest(&["linux-binary-7.2.9+deb13-amd64".to_owned()]), None);
         assert_eq!(newest(&[]), None);
+    }
+
+    #[test]
+    fn a_flavour_is_of_the_same_version() {
+        let release = |kernel: &str| Release {
+            kernel: kernel.to_owned(),
+            version: "7.3.4-1".to_owned(),
+            source: "linux-source-7.3".to_owned(),
+        };
+        let kernel = release("7.3.4+deb13-amd64").of_flavour("rt-amd64").unwrap();
+        assert_eq!(kernel, "7.3.4+deb13-rt-amd64");
+        assert!(release("7.3.4+deb13-arm64").of_flavour("rt-amd64").is_err());
     }
 }

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use anyhow::{Result, anyhow, bail};
 
 use super::base::{self, Base};
+use super::flavour::{self, Flavour};
 use super::tree::Tree;
 use super::variant::Variant;
 use super::{depends, initramfs, modules, older, variant};
@@ -31,6 +32,8 @@ pub(crate) struct Kernel {
     pub(super) modules: PathBuf,
     /// Guest paths of modules to load.
     pub(super) load: Vec<String>,
+    /// Further read-only folders that the guest needs for that, by name.
+    pub(super) shares: Vec<(String, PathBuf)>,
 }
 
 impl<'a> Stage<'a> {
@@ -53,7 +56,8 @@ impl<'a> Stage<'a> {
     pub(crate) fn variant(&self, name: &str) -> Result<(Variant, PathBuf)> {
         let variant = Variant::load(name)?;
         let base = self.base_with(false)?;
-        let modules = modules::ensure(self.cache, &base, &variant)?;
+        let flavour = self.flavour(&base, &variant)?;
+        let modules = modules::ensure(self.cache, &base, flavour.as_ref(), &variant)?;
         self.tree(&base, &variant)?;
         Ok((variant, modules))
     }
@@ -76,14 +80,21 @@ impl<'a> Stage<'a> {
                 load.extend(dependencies.order(module)?.iter().map(|path| format!("{folder}/{path}")));
             }
         }
-        Ok(Kernel { image: tree.image, root: base.root(), initramfs, modules, load, variant })
+        let shares = tree.share.into_iter().collect();
+        Ok(Kernel { image: tree.image, root: base.root(), initramfs, modules, load, shares, variant })
     }
 
     fn tree(&self, base: &Base, variant: &Variant) -> Result<Tree> {
-        match &variant.debian {
-            Some(debian) => older::ensure(self.cache, self.mirror, base, debian),
-            None => Ok(base.tree()),
+        match (&variant.debian, self.flavour(base, variant)?) {
+            (Some(debian), _) => older::ensure(self.cache, self.mirror, base, debian),
+            (None, Some(flavour)) => Ok(flavour.tree()),
+            (None, None) => Ok(base.tree()),
         }
+    }
+
+    fn flavour(&self, base: &Base, variant: &Variant) -> Result<Option<Flavour>> {
+        let ensure = |flavour: &String| flavour::ensure(self.cache, self.mirror, base, flavour);
+        variant.flavour.as_ref().map(ensure).transpose()
     }
 
     fn base_with(&self, update: bool) -> Result<Arc<Base>> {

@@ -20,6 +20,9 @@ pub(crate) struct Variant {
     /// An older kernel of Debian's, for which nothing is built; none: the base's.
     #[serde(default)]
     pub(crate) debian: Option<Debian>,
+    /// The flavour in which Debian builds the base's kernel, such as `rt-amd64`; none: the plain one.
+    #[serde(default)]
+    pub(crate) flavour: Option<String>,
     /// CPUs of the machine, of which only as many as are asked for come online; none: no more than these.
     #[serde(default)]
     pub(crate) possible_cpus: Option<u32>,

@@ -15,8 +15,9 @@ use crate::debian::Mirror;
 use crate::{build, judges, tool, workspace};
 
 /// Variants of the lab, each with a module of tests of its name in probe-user/tests/lab.
-pub(super) const VARIANTS: [&str; 9] = [
+pub(super) const VARIANTS: [&str; 10] = [
     "mainline",
+    "rt",
     "workload",
     "slow-scan",
     "v5",

@@ -14,6 +14,8 @@ use zerocopy::{FromBytes, FromZeros as _, Immutable, IntoBytes};
 /// `enum bpf_attach_type`. aya-obj 0.3 does not know the last two yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum AttachType {
+    /// A raw tracepoint's program has none.
+    RawTracepoint = 0,
     Fentry = 24,
     Fexit = 25,
     KprobeSession = 56,
@@ -23,6 +25,7 @@ pub(super) enum AttachType {
 impl AttachType {
     pub(super) fn name(self) -> &'static str {
         match self {
+            Self::RawTracepoint => "raw_tracepoint",
             Self::Fentry => "fentry",
             Self::Fexit => "fexit",
             Self::KprobeSession => "kprobe.session",
@@ -32,6 +35,7 @@ impl AttachType {
 
     fn program_type(self) -> bpf_prog_type {
         match self {
+            Self::RawTracepoint => bpf_prog_type::BPF_PROG_TYPE_RAW_TRACEPOINT,
             Self::KprobeSession => bpf_prog_type::BPF_PROG_TYPE_KPROBE,
             Self::Fentry | Self::Fexit | Self::Fsession => bpf_prog_type::BPF_PROG_TYPE_TRACING,
         }
@@ -96,6 +100,15 @@ struct MultiLinkCreate {
     symbols: u64,
     addresses: u64,
     cookies: u64,
+}
+
+/// `raw_tracepoint`.
+#[derive(IntoBytes, Immutable)]
+#[repr(C)]
+struct RawTracepointOpen {
+    name: u64,
+    prog_fd: u32,
+    padding: u32,
 }
 
 /// Why the kernel refused a program.
@@ -171,6 +184,12 @@ pub(super) fn link_session(program: BorrowedFd<'_>, symbol: &CStr) -> io::Result
     attr.count = 1;
     attr.symbols = address(&symbols);
     command_fd(bpf_cmd::BPF_LINK_CREATE, &mut attr)
+}
+
+/// Attach a loaded program to the kernel's tracepoint of this name, until the link is closed.
+pub(super) fn link_tracepoint(program: BorrowedFd<'_>, tracepoint: &CStr) -> io::Result<OwnedFd> {
+    let mut attr = RawTracepointOpen { name: tracepoint.as_ptr() as u64, prog_fd: fd(program), padding: 0 };
+    command_fd(bpf_cmd::BPF_RAW_TRACEPOINT_OPEN, &mut attr)
 }
 
 /// Wait until every RCU read-side section of now has ended, by `membarrier(2)`.

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::{fs, io};
 
 use aya::maps::{Map, MapData, RingBuf};
-use aya::programs::{KProbe, RawTracePoint};
+use aya::programs::KProbe;
 use aya::{Ebpf, EbpfLoader};
 use probe_common::constant::Constant;
 use probe_common::site::{Backend, Site, SiteId};
@@ -95,13 +95,6 @@ impl Programs {
             .program_mut(name)
             .and_then(|program| program.try_into().ok())
             .ok_or_else(|| SourceError::Missing { kind: "kprobe program", name: name.to_owned() })
-    }
-
-    pub(super) fn tracepoint(&mut self, name: &str) -> Result<&mut RawTracePoint, SourceError> {
-        self.ebpf
-            .program_mut(name)
-            .and_then(|program| program.try_into().ok())
-            .ok_or_else(|| SourceError::Missing { kind: "tracepoint program", name: name.to_owned() })
     }
 
     /// The object that the maps were made of.

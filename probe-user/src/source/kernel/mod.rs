@@ -181,7 +181,7 @@ impl KernelSource {
         let mut programs = load::load(config)?;
         let reader = read::Reader::new(&programs, config)?;
         // Before the sites: a call must not find its waits unwatched.
-        let locks = if config.locks { Some(LockProbes::attach(&mut programs)?) } else { None };
+        let locks = if config.locks { Some(LockProbes::attach(&programs)?) } else { None };
         let probes = Probes::attach(&mut programs, config, &mut || {})?;
         let ring = match config.calls {
             Some(calls) => {

@@ -20,9 +20,14 @@ const NAMES: [(Constant, Sum); 2] = [
     (Constant::TaskComm, &[(1, "task_struct", "comm")]),
 ];
 
+/// The real-time mutex inside of a semaphore: `PREEMPT_RT` alone has it (`include/linux/rwsem.h`, `rwbase_rt.h`, Linux
+/// 7.3).
+const RT_RWSEM: [(Constant, Sum); 1] =
+    [(Constant::RwsemInner, &[(1, "rw_semaphore", "rwbase"), (1, "rwbase_rt", "rtmutex")])];
+
 /// iommufd's areas (`drivers/iommu/iommufd/iommufd_private.h` and `io_pagetable.h`,
 /// `include/linux/interval_tree.h`, `rbtree_types.h`, Linux 7.3).
-const AREAS: [(Constant, Sum); 7] = [
+const AREAS: [(Constant, Sum); 9] = [
     (
         Constant::IoptAreaRoot,
         &[(1, "io_pagetable", "area_itree"), (1, "rb_root_cached", "rb_root"), (1, "rb_root", "rb_node")],
@@ -32,6 +37,11 @@ const AREAS: [(Constant, Sum); 7] = [
         Constant::IoptIoasId,
         &[(1, "iommufd_ioas", "obj"), (1, "iommufd_object", "id"), (-1, "iommufd_ioas", "iopt")],
     ),
+    (
+        Constant::AreaPages,
+        &[(1, "iopt_area", "pages"), (-1, "iopt_area", "node"), (-1, "interval_tree_node", "rb")],
+    ),
+    (Constant::PagesMutex, &[(1, "iopt_pages", "mutex")]),
     (Constant::NodeStart, &[(1, "interval_tree_node", "start"), (-1, "interval_tree_node", "rb")]),
     (Constant::NodeLast, &[(1, "interval_tree_node", "last"), (-1, "interval_tree_node", "rb")]),
     (Constant::NodeLeft, &[(1, "rb_node", "rb_left")]),
@@ -74,6 +84,7 @@ impl Types {
             known.extend(names);
             known.push((Constant::HasNames, 1));
         }
+        known.extend(self.resolve(&RT_RWSEM)?.unwrap_or_default());
         if let Some(areas) = self.resolve(&AREAS)? {
             known.extend(areas);
             known.push((Constant::HasAreas, 1));

@@ -1,14 +1,9 @@
 //! What is recorded only on request: single calls, lock waits, the instrument's own cost.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
-
-use iovascope::workload::memory::Memory;
 use probe_model::call::{Call, What};
-use probe_model::loss::Flow;
 
-use crate::driver::{Buffer, SetAtEnd};
-use crate::guest::{self, Recorded, Running};
+use crate::guest::{self, Recorded};
+use crate::waits;
 
 guest::by_every_backend! { single_calls_are_those_that_were_counted waits_and_scanning_add_up own_cost_is_measured }
 
@@ -79,54 +74,9 @@ fn waits_and_scanning_add_up(backend: &str) {
     assert_eq!(guest::counters(&without).locks, None);
 }
 
-/// A scan holds the IOAS's lock for reading all the while; MAP and UNMAP want it for writing.
 #[test]
-fn commands_that_waited_are_shown() {
-    const COMMANDS: [&str; 2] = ["IOAS_MAP", "IOAS_UNMAP"];
-    guest::huge_pages(40);
-    let buffer = Buffer::of(Memory::HUGETLB, 32 << 20);
-    let recorder = Running::begin_with("kprobe-session", "waited", &["--locks"]);
-    let done = AtomicBool::new(false);
-    let (caller, is_done) = (buffer.caller(), || done.load(Ordering::Relaxed));
-    let times = thread::scope(|scope| {
-        let end = SetAtEnd(&done);
-        for _ in 0..2 {
-            scope.spawn(|| {
-                while !is_done() {
-                    caller.ask(0, u64::MAX).unwrap();
-                }
-            });
-        }
-        let mapper = scope.spawn(|| {
-            let mut times = 0u64;
-            while !is_done() {
-                caller.map_and_unmap(2 << 20).unwrap();
-                times += 1;
-            }
-            times
-        });
-        let has_waited = |command: &str, recorder: &Running| {
-            recorder.so_far().locks.is_some_and(|locks| locks.commands.contains_key(command))
-        };
-        // As long as it takes.
-        while !COMMANDS.iter().all(|command| has_waited(command, &recorder)) {
-            assert!(!mapper.is_finished(), "mapping failed");
-            thread::yield_now();
-        }
-        drop(end);
-        mapper.join().unwrap()
-    });
-    let counters = guest::counters_of(&recorder.end_recording());
-    buffer.close();
-    let is_complete = |flow: &Flow| flow.balance().is_complete();
-    assert!(counters.flow.values().all(is_complete), "{:?}", counters.flow);
-    let locks = counters.locks.unwrap();
-    for command in COMMANDS {
-        let (waited, calls) = (&locks.commands[command], &counters.dispatch[command].ok);
-        assert_eq!(calls.count, times, "{command}");
-        assert!((1..=times).contains(&waited.count) && waited.sum <= calls.sum, "{command}: {waited:?}");
-    }
-    guest::nothing_left();
+fn scans_and_commands_that_waited_are_shown() {
+    waits::of_scans_and_mappers();
 }
 
 fn own_cost_is_measured(backend: &str) {

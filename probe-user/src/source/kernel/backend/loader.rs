@@ -1,4 +1,4 @@
-//! Programs that we load ourselves: trampolines and kprobe sessions.
+//! Programs that we load ourselves: trampolines, kprobe sessions, tracepoints of lock waits.
 //!
 //! aya 0.14 cannot name a module's function, does not know sessions, and has no calls of kernel
 //! functions. So it makes the maps and constants, and everything about these programs is done here:
@@ -25,7 +25,7 @@ use super::super::{Programs, SourceError};
 use crate::btf::Btf;
 
 /// The object with everything in place, and the kernel's ids for it.
-pub(super) struct Loader {
+pub(in super::super) struct Loader {
     object: Object,
     kfuncs: BTreeMap<&'static str, u32>,
     functions: Option<Functions>,
@@ -46,7 +46,7 @@ impl Loader {
     }
 
     /// For programs that meet their function only when they are attached.
-    pub(super) fn new(programs: &Programs) -> Result<Self, SourceError> {
+    pub(in super::super) fn new(programs: &Programs) -> Result<Self, SourceError> {
         let (path, kernel) = types(programs)?.kernel()?;
         let kfuncs = functions(path, kernel, None, &KFUNCS.map(|kfunc| kfunc.name))?;
         Ok(Self { object: relocated(programs)?, kfuncs, functions: None })
@@ -59,7 +59,24 @@ impl Loader {
         attach: AttachType,
         name: &'static str,
     ) -> Result<OwnedFd, SourceError> {
-        let place = self.functions.as_ref().map(|functions| functions.place(site)).transpose()?;
+        self.load_at(
+            self.functions.as_ref().map(|functions| functions.place(site)).transpose()?,
+            attach,
+            name,
+        )
+    }
+
+    /// Load a program of a tracepoint.
+    pub(in super::super) fn load_tracepoint(&self, name: &'static str) -> Result<OwnedFd, SourceError> {
+        self.load_at(None, AttachType::RawTracepoint, name)
+    }
+
+    fn load_at(
+        &self,
+        place: Option<Place<'_>>,
+        attach: AttachType,
+        name: &'static str,
+    ) -> Result<OwnedFd, SourceError> {
         let missing = || SourceError::Missing { kind: "program", name: name.to_owned() };
         let program = self.object.programs.get(name).ok_or_else(missing)?;
         let mut instructions =

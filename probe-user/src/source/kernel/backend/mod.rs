@@ -4,7 +4,7 @@
 
 mod kprobe;
 mod kprobe_session;
-mod loader;
+pub(super) mod loader;
 mod trampoline;
 
 use probe_common::site::Backend;

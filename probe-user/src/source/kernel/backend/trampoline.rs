@@ -93,7 +93,9 @@ impl SitePrograms {
             match attach {
                 AttachType::Fentry => misses.entry = count,
                 AttachType::Fexit => misses.exit_recursion = count,
-                AttachType::Fsession | AttachType::KprobeSession => misses.either = count,
+                AttachType::Fsession | AttachType::KprobeSession | AttachType::RawTracepoint => {
+                    misses.either = count;
+                }
             }
         }
         Ok(misses)
