@@ -169,6 +169,29 @@ impl Company {
     }
 }
 
+/// Why recordings with this company on the two sides of a comparison are not of one setting; `None` where they had
+/// the same kinds of it, or it is not known of both.
+#[must_use]
+pub fn differ(a: &Company, b: &Company) -> Option<String> {
+    // Whose the programs are does not matter, nor how many there are of a kind.
+    let kinds = |company: &Company| -> BTreeSet<String> {
+        company.visible().others.into_values().flat_map(|stay| stay.ways).collect()
+    };
+    let (of_a, of_b) = (kinds(a), kinds(b));
+    if of_a == of_b || a.known() == Known::Nothing || b.known() == Known::Nothing {
+        return None;
+    }
+    let words = |kinds: BTreeSet<String>| match kinds.into_iter().collect::<Vec<_>>().join(", ") {
+        none if none.is_empty() => "none seen".to_owned(),
+        words => words,
+    };
+    Some(format!(
+        "company differs ({}; {}): what others do at these functions is inside the latencies of one side",
+        words(of_a),
+        words(of_b)
+    ))
+}
+
 fn describe(who: &str, stay: &Stay) -> String {
     let listed = |names: &BTreeSet<String>| names.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
     format!("{who}: {} on {}", listed(&stay.ways), listed(&stay.sites))
@@ -231,6 +254,20 @@ mod tests {
             whole.lines(0),
             ["a: fentry on get_phys, from 20 ns to 30 ns", "b: fentry on get_phys, from 30 ns to 40 ns"]
         );
+    }
+
+    #[test]
+    fn sides_with_other_company_are_not_of_one_setting() {
+        let with = |who: &[&str]| {
+            let mut company = Company::default();
+            company.add(1, look(who));
+            company
+        };
+        assert_eq!(differ(&with(&["a"]), &with(&["b"])), None, "the same way");
+        assert_eq!(differ(&with(&[]), &with(&[])), None);
+        assert_eq!(differ(&Company::default(), &with(&["a"])), None, "one was not looked at");
+        let said = differ(&with(&[]), &with(&["a"])).unwrap();
+        assert!(said.starts_with("company differs (none seen; fentry)"), "{said}");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::io::{self, Write as _};
 
 use anyhow::Context as _;
+use probe_model::company::{self, Company};
 use probe_model::compare::{Comparison, Side};
 use probe_model::window::Window;
 
@@ -17,9 +18,11 @@ const SEED: u64 = 0x10_7a5c_09e5;
 
 pub(super) fn run(args: &DiffArgs) -> anyhow::Result<Status> {
     let mut complete = true;
-    let a = side(&args.a, &mut complete)?;
-    let b = side(&args.b, &mut complete)?;
-    let comparison = Comparison::of(&a, &b, args.threshold, SEED);
+    let mut company = [Company::default(), Company::default()];
+    let a = side(&args.a, &mut complete, &mut company[0])?;
+    let b = side(&args.b, &mut complete, &mut company[1])?;
+    let mut comparison = Comparison::of(&a, &b, args.threshold, SEED);
+    comparison.warnings.extend(company::differ(&company[0], &company[1]));
     let mut out = io::stdout().lock();
     let written = match args.format {
         DiffFormat::Text => difference::write(&comparison, &args.a.join(", "), &args.b.join(", "), &mut out),
@@ -38,7 +41,7 @@ pub(super) fn run(args: &DiffArgs) -> anyhow::Result<Status> {
     })
 }
 
-fn side(files: &[String], complete: &mut bool) -> anyhow::Result<Side> {
+fn side(files: &[String], complete: &mut bool, company: &mut Company) -> anyhow::Result<Side> {
     let mut side = Side::default();
     for file in files {
         let reader = Reader::begin(input::open(file)?, file.clone())?;
@@ -47,6 +50,7 @@ fn side(files: &[String], complete: &mut bool) -> anyhow::Result<Side> {
             side.window(window);
             Ok(true)
         })?;
+        company.append(&whole.window.counters.company);
         *complete &= whole.is_complete();
         side.end(&whole);
     }
