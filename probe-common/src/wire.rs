@@ -84,6 +84,8 @@ pub struct Flow {
     pub unsampled: u64,
     /// Single records that found the ring full or busy.
     pub dropped: u64,
+    /// Entries while nothing was counted: before arming, after disarming.
+    pub unarmed: u64,
 }
 
 /// The caller whose call a site counted last on this CPU. Holds a kernel pointer: never leaves the
@@ -414,9 +416,9 @@ mod tests {
 
     #[test]
     fn sizes_are_pinned() {
-        assert_eq!(size_of::<Flow>(), 88);
+        assert_eq!(size_of::<Flow>(), 96);
         assert_eq!(size_of::<CommandCell>(), 32 + 4096 * 4 + 32 + 560 * 4 + 576 * 4);
-        assert_eq!(offset_of!(Block, dispatch), 8 + 2 * 88 + 2 * 16 + CALLERS * (24 + 40));
+        assert_eq!(offset_of!(Block, dispatch), 8 + 2 * 96 + 2 * 16 + CALLERS * (24 + 40));
         // Programs reach a row's fields by the 16-bit offset of one instruction.
         assert!(offset_of!(Block, scanners) + size_of::<ScannerCell>() <= i16::MAX as usize);
         assert_eq!(size_of::<CallRecord>(), 96);

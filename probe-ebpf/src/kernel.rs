@@ -14,12 +14,19 @@ pub trait Kernel {
     /// The current CPU's block.
     fn block() -> Option<*mut Block>;
 
-    /// The current CPU's block, if calls that begin now are counted.
+    /// The current CPU's block, if calls that begin now are counted; else the one that begins at the site at
+    /// `flow` is noted as not counted.
     #[inline(always)]
-    fn armed_block() -> Option<*mut Block> {
+    fn armed_block(flow: usize) -> Option<*mut Block> {
         let block = Self::block()?;
-        // SAFETY: a valid word; user space writes it whole.
-        (unsafe { core::ptr::read_volatile(&raw const (*block).armed) } != 0).then_some(block)
+        // SAFETY: a valid word, which user space writes whole; and one that the site's entry program alone writes.
+        unsafe {
+            if core::ptr::read_volatile(&raw const (*block).armed) != 0 {
+                return Some(block);
+            }
+            (*block).flow[flow].unarmed += 1;
+        }
+        None
     }
 
     /// The current process.

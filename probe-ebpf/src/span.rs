@@ -22,7 +22,7 @@ pub fn now() -> u64 {
 /// Note that a call of the site at `flow` has begun, if calls are counted; reads the clock last.
 #[inline(always)]
 pub fn begin<K: Kernel, T: Open>(flow: usize, calls: &Array<T>, open: impl FnOnce(u64) -> Option<T>) {
-    let Some(block) = K::armed_block() else { return };
+    let Some(block) = K::armed_block(flow) else { return };
     // SAFETY: in the current CPU's block; the words written here are written by this program alone.
     let flow = unsafe { &mut (*block).flow[flow] };
     flow.entered += 1;

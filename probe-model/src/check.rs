@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use crate::company::Company;
 use crate::histogram::Histogram;
+use crate::loss::Flow;
 use crate::sample::Counters;
 
 /// More of anything in one window is not counted but made up: 35 years of calls at 1,000 a second.
@@ -27,6 +28,8 @@ pub type Fault = &'static str;
 pub fn size(whole: &Counters) -> Result<(), Fault> {
     names(&whole.dispatch)?;
     names(&whole.flow)?;
+    names(&whole.by_backend)?;
+    whole.by_backend.values().try_for_each(names)?;
     names(&whole.programs)?;
     names(&whole.canary.unseen)?;
     company(&whole.company)?;
@@ -61,7 +64,9 @@ pub fn counters(counters: &Counters) -> Result<(), Fault> {
         names(&scans.runs)?;
         scans.runs.values().try_for_each(histogram)?;
     }
-    flows(counters)?;
+    flows(&counters.flow)?;
+    names(&counters.by_backend)?;
+    counters.by_backend.values().try_for_each(flows)?;
     if counters.attribution.len() > MOST_ROWS {
         return Err("too many rows of attribution");
     }
@@ -109,9 +114,9 @@ pub fn histogram(histogram: &Histogram) -> Result<(), Fault> {
     }
 }
 
-fn flows(counters: &Counters) -> Result<(), Fault> {
-    names(&counters.flow)?;
-    for flow in counters.flow.values() {
+fn flows(flows: &BTreeMap<String, Flow>) -> Result<(), Fault> {
+    names(flows)?;
+    for flow in flows.values() {
         let fates = [
             flow.entered,
             flow.exited,
@@ -202,7 +207,7 @@ mod tests {
             assert!(histogram(&spoilt).is_err(), "{number}");
         }
         let mut named = Counters::default();
-        named.flow.insert("x".repeat(65), crate::loss::Flow::default());
+        named.flow.insert("x".repeat(65), Flow::default());
         assert!(counters(&named).is_err());
         let mut large = Counters::default();
         large.flow.entry("a".into()).or_default().entered = 1 << 41;

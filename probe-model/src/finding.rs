@@ -76,8 +76,7 @@ fn trust(window: &Window, backend: &str, found: &mut Vec<Finding>) {
             "Nothing in that time is known. Was the module reloaded, or the probes removed?",
         );
     }
-    for (site, flow) in &counters.flow {
-        let balance = flow.balance();
+    for (site, balance) in counters.balances() {
         if balance.lost_calls() > 0 {
             let (lost, calls) = (unit::count(balance.lost_calls()), unit::count(balance.calls));
             let most = balance.lost.iter().max_by_key(|(_, calls)| calls);

@@ -6,6 +6,7 @@
 //! * [`window::Window`]: the difference of two samples; every number shown or exported comes from one
 //! * [`histogram::Histogram`]: exact count, sum and extremes, and HdrHistogram's buckets ([`buckets`])
 //! * [`loss::Balance`]: what became of every call of a site, with every loss by its cause
+//! * [`backends`], [`succession`]: one backend that takes over from another
 //! * [`attribution`]: whose calls; [`lock`]: where calls waited; [`call`]: single calls
 //! * [`canary`]: whether the probes were alive; [`cost`]: what they cost; [`company`]: who else was there
 //! * [`metric`]: the one table of metric names, and counters under these names
@@ -21,6 +22,7 @@
 #![warn(missing_docs)]
 
 pub mod attribution;
+pub mod backends;
 pub mod buckets;
 pub mod call;
 pub mod canary;
@@ -44,6 +46,7 @@ pub mod sample;
 pub mod scan_cost;
 pub mod series;
 pub mod slice;
+pub mod succession;
 pub mod text;
 pub mod timeline;
 pub mod unit;

@@ -98,7 +98,7 @@ pub enum Cause {
 }
 
 /// No call finds its program preempted.
-pub(crate) const SESSION: &str = "kprobe-session";
+pub(crate) const SESSION: &str = crate::backends::COMPLETE;
 /// No call finds them switched off.
 const TRAMPOLINES: &str = "fsession or fentry";
 
@@ -316,6 +316,26 @@ fn without<const N: usize>(mut canaries: u64, mut lost: [(Cause, u64); N]) -> Ve
 }
 
 impl Balance {
+    /// The balance of these calls and of others.
+    #[must_use]
+    pub fn and(mut self, other: Self) -> Self {
+        for (cause, count) in other.lost {
+            match self.lost.iter_mut().find(|(known, _)| *known == cause) {
+                Some((_, known)) => *known += count,
+                None => self.lost.push((cause, count)),
+            }
+        }
+        self.lost.sort_by_key(|&(cause, _)| cause);
+        Self {
+            calls: self.calls.saturating_add(other.calls),
+            measured: self.measured.saturating_add(other.measured),
+            lost: self.lost,
+            in_flight: self.in_flight.saturating_add(other.in_flight),
+            unmatched: self.unmatched.saturating_add(other.unmatched),
+            unexplained: self.unexplained + other.unexplained,
+        }
+    }
+
     /// Calls not in the distributions, of all causes.
     pub fn lost_calls(&self) -> u64 {
         self.lost.iter().map(|&(_, count)| count).sum()

@@ -262,10 +262,9 @@ fn of_calls(counters: &Counters, add: &mut Add<'_>) {
 
 fn of_losses(counters: &Counters, add: &mut Add<'_>) {
     let mut complete = counters.canary.pulse() != Pulse::Dark;
-    for (site, flow) in &counters.flow {
-        let balance = flow.balance();
+    for (site, balance) in counters.balances() {
         complete &= balance.lost.is_empty() && balance.unexplained == 0;
-        let site = ("site", site.as_str());
+        let site = ("site", site);
         add(CALLS, &[site], Value::Count(balance.calls));
         add(MEASURED, &[site], Value::Count(balance.measured));
         // Those that did not occur too: the first loss must be an increase, not a new series.

@@ -7,10 +7,12 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::backends::Change;
 use crate::canary::Pulse;
 use crate::clock::{self, Clock, Jump};
 use crate::cost::Calibration;
-use crate::sample::Instant;
+use crate::loss::Balance;
+use crate::sample::{Counters, Instant};
 use crate::window::Window;
 
 /// What was recorded, where, how.
@@ -58,6 +60,15 @@ pub struct Header {
     pub calibration: Option<Calibration>,
 }
 
+impl Header {
+    /// After a mark: another backend may count from here on.
+    pub fn changed(&mut self, mark: &Mark) {
+        if let Some(change) = &mark.change {
+            self.backend.clone_from(&change.to);
+        }
+    }
+}
+
 /// Facts of the machine that latencies depend on.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Host {
@@ -91,7 +102,7 @@ pub struct Delta {
     /// Where the window ends.
     pub to: Instant,
     /// What was counted.
-    pub counters: crate::sample::Counters,
+    pub counters: Counters,
 }
 
 /// Something that the user or the recorder marked in time.
@@ -104,6 +115,9 @@ pub struct Mark {
     /// The kernel's clock source from here on, where the mark says that it changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clock: Option<Clock>,
+    /// The change of backends that it marks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub change: Option<Change>,
 }
 
 /// The same instant by three clocks: what suspends and steps of the wall clock did to a recording.
@@ -174,6 +188,8 @@ pub struct Recording {
     pub marks: Vec<Mark>,
     /// The first and the last clock anchor, and those between which another clock jumped.
     pub anchors: Vec<Anchor>,
+    /// What was counted until the first change of backends; `None` where there was none.
+    pub earlier: Option<Counters>,
 }
 
 /// Marks that are kept of a recording, here and in the dashboard; a reader counts the rest as skipped.
@@ -192,7 +208,13 @@ impl Recording {
             skipped: 0,
             marks: Vec::new(),
             anchors: Vec::new(),
+            earlier: None,
         }
+    }
+
+    /// Changes of backends, in order.
+    pub fn changes(&self) -> impl Iterator<Item = (&Mark, &Change)> {
+        self.marks.iter().filter_map(|mark| Some((mark, mark.change.as_ref()?)))
     }
 
     /// Every call of every site is in the figures, and the recording is whole.
@@ -200,7 +222,7 @@ impl Recording {
         self.unclean.is_none()
             && self.open_calls_agree()
             && self.window.counters.canary.pulse() != Pulse::Dark
-            && self.window.counters.flow.values().all(|flow| flow.balance().is_complete())
+            && self.window.counters.balances().values().all(Balance::is_complete)
     }
 
     /// The open calls that the end counted one by one are those that the counters leave open; fsession
@@ -273,6 +295,7 @@ mod tests {
             skipped: 0,
             marks: Vec::new(),
             anchors: vec![anchor(100, 5_000, 1_000), anchor(200, 5_400, 1_150)],
+            earlier: None,
         };
         let steps: Vec<_> = recording.steps().iter().map(|step| step.by).collect();
         assert_eq!((recording.suspended(), steps), (50, vec![250]));

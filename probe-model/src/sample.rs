@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::attribution::{self, Row};
+use crate::backends::{self, ByBackend};
 use crate::call::Taken;
 use crate::canary::Canary;
 use crate::company::Company;
@@ -38,8 +39,12 @@ pub struct Counters {
     pub dispatch: BTreeMap<String, Calls>,
     /// The `get_phys` site; `None` when it was not called.
     pub get_phys: Option<Scans>,
-    /// Fates of the calls by site name.
+    /// Fates of the calls by site name, whatever backend counted them.
     pub flow: BTreeMap<String, Flow>,
+    /// The same by the backend that counted them, where backends may follow each other; else empty, and one
+    /// backend counted everything.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub by_backend: ByBackend,
     /// Whose calls, by slot of the kernel's table; only rows with calls.
     #[serde(default)]
     pub attribution: BTreeMap<u32, Row>,
@@ -169,17 +174,11 @@ impl Counters {
             (Some(scans), Some(before)) => Some(scans.since(before)),
             (scans, _) => scans.clone(),
         };
-        let flow = self
-            .flow
-            .iter()
-            .map(|(site, flow)| {
-                (site.clone(), flow.since(&older.flow.get(site).copied().unwrap_or_default()))
-            })
-            .collect();
         Self {
             dispatch,
             get_phys: get_phys.filter(|scans| !scans.is_still()),
-            flow,
+            flow: backends::flows_since(&self.flow, &older.flow),
+            by_backend: backends::since(&self.by_backend, &older.by_backend),
             attribution: rows_since(&self.attribution, &older.attribution),
             canary: self.canary.since(&older.canary),
             company: self.company.since(&older.company),
@@ -211,9 +210,8 @@ impl Counters {
             (ours @ None, theirs) => ours.clone_from(theirs),
             (Some(_), None) => {}
         }
-        for (site, flow) in &other.flow {
-            self.flow.entry(site.clone()).or_default().append(flow);
-        }
+        backends::append_flows(&mut self.flow, &other.flow);
+        backends::append(&mut self.by_backend, &other.by_backend);
         for (&slot, row) in &other.attribution {
             match self.attribution.get_mut(&slot) {
                 Some(ours) => ours.append(row),

@@ -140,7 +140,7 @@ unsafe fn entered(ctx: &FEntryContext, flow: usize) -> Option<(*mut Block, *mut 
     let cookie = kfunc::session_cookie(ctx);
     // SAFETY: the block is the current CPU's, the cookie is the call's own.
     unsafe {
-        if let Some(block) = Typed::armed_block() {
+        if let Some(block) = Typed::armed_block(flow) {
             (*block).flow[flow].entered += 1;
             return Some((block, cookie));
         }

@@ -114,7 +114,7 @@ fn get_phys_session<const EXTRA: bool>(ctx: &ProbeContext) -> Option<()> {
 /// A call that begins and is to be counted: the block.
 #[inline(always)]
 fn entered(flow: usize) -> Option<*mut Block> {
-    let block = Typed::armed_block()?;
+    let block = Typed::armed_block(flow)?;
     // SAFETY: the block is the current CPU's.
     unsafe { (*block).flow[flow].entered += 1 };
     Some(block)

@@ -13,6 +13,7 @@ mod resample;
 use serde::Serialize;
 use statrs::distribution::{ContinuousCDF, StudentsT};
 
+use crate::loss::Balance;
 use crate::origin::{Header, Recording};
 
 pub use block::Side;
@@ -223,7 +224,7 @@ fn warnings(a: &Side, b: &Side) -> Vec<String> {
 
 /// Whether what was recorded can be trusted to be all.
 pub(crate) fn quality(recording: &Recording) -> (bool, bool) {
-    let biased = recording.window.counters.flow.values().any(|flow| flow.balance().is_biased());
+    let biased = recording.window.counters.balances().values().any(Balance::is_biased);
     (recording.is_complete(), biased)
 }
 

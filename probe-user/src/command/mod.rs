@@ -5,6 +5,7 @@ use std::io::Write as _;
 use crate::cli::{Cli, Command};
 use crate::exit::Status;
 
+mod auto;
 mod beside;
 mod canary;
 mod courier;

@@ -20,9 +20,10 @@ use crate::source::host;
 use crate::source::kernel::{Final, KernelSource, LogLevel, WallClock};
 use crate::workload::abi::Abi;
 use probe_model::canary::{Canary, Pulse};
-use probe_model::loss::{Balance, Flow};
+use probe_model::loss::Balance;
 use probe_model::sample::Sample;
 
+use super::auto::{Step, Turn, Watched};
 use super::source::{self, Started};
 
 /// How long open calls may take to return when the recording ends. A scan of 256 GiB takes longer:
@@ -57,16 +58,17 @@ async fn record(args: &RecordArgs, started: Started) -> anyhow::Result<Status> {
     let (out, name) = destination(args.output.as_deref())?;
     let Started { mut source, abi, declined, calibration } = started;
     if !args.quiet {
-        tell_backend(&source, &declined);
+        tell_backend(&source.source, &declined);
     }
-    let first = source.sample()?;
+    let first = source.sample()?.sample;
     let tags = args.tags.iter().cloned().collect();
-    let header = Header { calibration, tags, ..header(args.interval, &source, declined, abi, first.at) };
+    let header =
+        Header { calibration, tags, ..header(args.interval, &source.source, declined, abi, first.at) };
     let mut sink = match begin(out, &name, &header) {
         Err(error) if super::input::reader_left(&error) => return Ok(Status::Ok),
         other => other?,
     };
-    let mut logs = source.logs()?;
+    let mut logs = source.source.logs()?;
     let mut child = spawn(&args.command)?;
     let ended = tokio::select! {
         ended = sample_until_done(args, &mut source, &mut sink, child.as_mut(), &mut signals) => {
@@ -83,7 +85,7 @@ async fn record(args: &RecordArgs, started: Started) -> anyhow::Result<Status> {
         // The user's command is not ours to end because our disk is full.
         child.wait().await.context("cannot wait for the command")?;
     }
-    let last = source.finish(GRACE)?;
+    let last = source.source.finish(GRACE)?;
     let losses = Losses::of(&last);
     let unwritten = Unwritten::of(&sink, &last);
     let written = match ended {
@@ -119,6 +121,19 @@ fn tell_backend(source: &KernelSource, declined: &[Declined]) {
         // Telling is a courtesy; the recording holds it too.
         let _ = writeln!(err, "iovascope: by {}, not by {backend}: {why}", source.backend().name());
     }
+}
+
+/// Another backend counts from here on, or none could.
+pub(super) fn tell_turn(turn: &Turn) {
+    // Telling is a courtesy; the recording holds it too.
+    let _ = writeln!(io::stderr().lock(), "iovascope: {}", turn.mark.text);
+}
+
+pub(super) fn write_turn(sink: &mut Sink, turn: Turn) -> Result<(), recording::RecordingError> {
+    if let Some(sample) = turn.sample {
+        sink.sample(sample)?;
+    }
+    sink.mark(&turn.mark)
 }
 
 /// Says when the probes are found dead, and when they are back; and who else works on our functions, once.
@@ -173,7 +188,7 @@ struct Unwritten {
 impl Unwritten {
     fn of(sink: &Sink, last: &Final) -> Self {
         let later = last.sample.counters.since(&sink.last().counters);
-        let calls = later.flow.values().map(|flow| flow.balance().calls).sum();
+        let calls = later.balances().values().map(|balance| balance.calls).sum();
         Self { windows: sink.windows(), calls }
     }
 
@@ -220,7 +235,7 @@ impl Ended {
 
 async fn sample_until_done(
     args: &RecordArgs,
-    source: &mut KernelSource,
+    source: &mut Watched,
     sink: &mut Sink,
     mut child: Option<&mut Child>,
     signals: &mut Signals,
@@ -243,12 +258,18 @@ async fn sample_until_done(
     loop {
         tokio::select! {
             _ = ticks.tick() => {
-                let sample = source.sample()?;
+                let Step { sample, turn } = source.sample()?;
                 pulse.tell(&sample);
                 sink.sample(sample)?;
                 tell_clock(&mut watch, sink)?;
+                if let Some(turn) = turn {
+                    if !args.quiet {
+                        tell_turn(&turn);
+                    }
+                    write_turn(sink, turn)?;
+                }
             }
-            _ = polls.tick(), if args.source.wants_calls() => sink.calls(&source.calls())?,
+            _ = polls.tick(), if args.source.wants_calls() => sink.calls(&source.source.calls())?,
             status = async {
                 match &mut child {
                     Some(child) => child.wait().await,
@@ -399,7 +420,7 @@ impl Losses {
     }
 
     fn of(last: &Final) -> Self {
-        let balances: Vec<_> = last.sample.counters.flow.values().map(Flow::balance).collect();
+        let balances: Vec<_> = last.sample.counters.balances().into_values().collect();
         Self {
             calls: balances.iter().map(|balance| balance.calls).sum(),
             lost: balances.iter().map(Balance::lost_calls).sum(),

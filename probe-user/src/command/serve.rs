@@ -15,6 +15,7 @@ use signal_hook::iterator::Signals;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant as Clock, MissedTickBehavior, interval_at, sleep_until};
 
+use super::auto::Step;
 use super::{input, record, source};
 use crate::cli::ServeArgs;
 use crate::exit::{Status, Usage};
@@ -112,10 +113,10 @@ async fn count(args: &ServeArgs, outlet: &Outlet, started: source::Started) -> a
     // Before the first byte is written: who sees the recording may ask for its end at once.
     let mut signals = record::Signals::new()?;
     let source::Started { mut source, abi, declined, calibration } = started;
-    let first = source.sample()?;
+    let first = source.sample()?.sample;
     let tags = args.tags.iter().cloned().collect();
-    let header = record::header(args.interval, &source, declined, abi, first.at);
-    let header = Header { calibration, tags, ..header };
+    let header = record::header(args.interval, &source.source, declined, abi, first.at);
+    let mut header = Header { calibration, tags, ..header };
     let mut file = Tee::begin(args, &header)?;
     outlet.show(&header, &first);
     // A file that may not grow is an error of writing, not the end of the process.
@@ -128,12 +129,19 @@ async fn count(args: &ServeArgs, outlet: &Outlet, started: source::Started) -> a
     let reason = loop {
         tokio::select! {
             _ = ticks.tick() => {
-                let sample = source.sample()?;
+                let Step { sample, turn } = source.sample()?;
                 outlet.show(&header, &sample);
                 file.write(|sink| sink.sample(sample));
+                if let Some(turn) = turn {
+                    header.changed(&turn.mark);
+                    if !args.quiet {
+                        record::tell_turn(&turn);
+                    }
+                    file.write(|sink| record::write_turn(sink, turn));
+                }
             }
             _ = polls.tick(), if args.source.wants_calls() => {
-                let calls = source.calls();
+                let calls = source.source.calls();
                 file.write(|sink| sink.calls(&calls));
             }
             () = signals.any() => break EndReason::Signal,
@@ -145,7 +153,7 @@ async fn count(args: &ServeArgs, outlet: &Outlet, started: source::Started) -> a
             } => break EndReason::Duration,
         }
     };
-    let last = source.finish(record::GRACE)?;
+    let last = source.source.finish(record::GRACE)?;
     outlet.show(&header, &last.sample);
     match (file.sink, file.failed) {
         (Some(sink), _) => record::finish(sink, last, reason).map(|_| Status::Ok),
@@ -191,7 +199,7 @@ fn replay(args: &ServeArgs, name: &str, outlet: &Outlet) -> anyhow::Result<Statu
     }
     let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP]).context("cannot watch for signals")?;
     let mut reader = Reader::begin(input::open(name)?, name.to_owned())?;
-    let header = reader.header().clone();
+    let mut header = reader.header().clone();
     if name == "-" {
         // Reading waits for the recorder: the signal must end the process itself.
         std::thread::spawn(move || {
@@ -199,13 +207,19 @@ fn replay(args: &ServeArgs, name: &str, outlet: &Outlet) -> anyhow::Result<Statu
             std::process::exit(0);
         });
         while let Some(event) = reader.next_event()? {
-            if matches!(event, Event::Window(_)) {
-                outlet.show(&header, reader.sample());
+            match event {
+                Event::Window(_) => outlet.show(&header, reader.sample()),
+                Event::Mark(mark) => header.changed(&mark),
+                Event::Calls(_) | Event::Anchor(_) => {}
             }
         }
         return Ok(Status::Ok);
     }
-    while reader.next_window()?.is_some() {}
+    while let Some(event) = reader.next_event()? {
+        if let Event::Mark(mark) = event {
+            header.changed(&mark);
+        }
+    }
     outlet.show(&header, reader.sample());
     signals.forever().next();
     Ok(Status::Ok)

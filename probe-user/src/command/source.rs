@@ -8,6 +8,7 @@ use anyhow::Context as _;
 use probe_common::site::Backend;
 use probe_model::cost::Calibration;
 
+use super::auto::Watched;
 use super::canary::{NODE, Pinned, Unpinned};
 use crate::cli::{BackendChoice, SourceArgs};
 use crate::doctor::{self, Host, Machine, verdict};
@@ -18,7 +19,7 @@ use crate::workload::iommufd::Iommufd;
 
 /// Counting, and what was found out on the way there.
 pub(super) struct Started {
-    pub(super) source: KernelSource,
+    pub(super) source: Watched,
     pub(super) abi: Abi,
     /// Better backends that were not taken, best first.
     pub(super) declined: Vec<Declined>,
@@ -54,7 +55,14 @@ pub(super) fn start(args: &SourceArgs, logs: LogLevel) -> anyhow::Result<Started
         source = KernelSource::start(&config(backend))?;
     }
     source.watch(canary);
+    let source = Watched::new(source, complete(args.backend, &machine, &config));
     Ok(Started { source, abi, declined, calibration })
+}
+
+/// How the backend that loses nothing would be started, where the choice is ours.
+fn complete(choice: BackendChoice, machine: &Machine, config: &impl Fn(Backend) -> Config) -> Option<Config> {
+    let able = verdict::backend(machine, Backend::KprobeSession).able;
+    (choice == BackendChoice::Auto && able).then(|| config(Backend::KprobeSession))
 }
 
 fn calls(args: &SourceArgs) -> Option<CallsConfig> {

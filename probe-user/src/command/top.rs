@@ -15,12 +15,13 @@ use probe_model::origin::Header;
 use crate::cli::{SourceArgs, TopArgs};
 use crate::exit::{Status, Usage};
 use crate::source::clock::Watch;
-use crate::source::kernel::{KernelSource, LogLevel, SourceError};
+use crate::source::kernel::{LogLevel, SourceError};
 use crate::tui;
 use crate::tui::app::Length;
 use crate::tui::feed::Feed;
 use crate::tui::run::Feeder;
 
+use super::auto::{Step, Turn, Watched};
 use super::source::{self, Started};
 use super::{beside, dashboard, record};
 
@@ -92,15 +93,15 @@ fn count(args: &TopArgs, stop: &Arc<AtomicBool>) -> anyhow::Result<Counting> {
     Ok((thread, begin))
 }
 
-fn ready(interval: Duration, started: Started) -> anyhow::Result<(KernelSource, Header)> {
+fn ready(interval: Duration, started: Started) -> anyhow::Result<(Watched, Header)> {
     let Started { mut source, abi, declined, calibration } = started;
-    let first = source.sample()?;
-    let header = record::header(interval, &source, declined, abi, first.at);
+    let first = source.sample()?.sample;
+    let header = record::header(interval, &source.source, declined, abi, first.at);
     Ok((source, Header { calibration, ..header }))
 }
 
 fn sampling(
-    mut source: KernelSource,
+    mut source: Watched,
     header: Header,
     interval: Duration,
     wants_calls: bool,
@@ -131,15 +132,22 @@ fn sampling(
         }
     }
     // Detached in order; what open calls would still add is nobody's any more.
-    let _ = source.finish(Duration::ZERO);
+    let _ = source.source.finish(Duration::ZERO);
 }
 
 /// One sample. When the dashboard is busy it is dropped: the next one holds what it held.
-fn read(source: &mut KernelSource, wants_calls: bool, feeder: &Feeder) -> Result<(), SourceError> {
-    let sample = source.sample()?;
+fn read(source: &mut Watched, wants_calls: bool, feeder: &Feeder) -> Result<(), SourceError> {
+    let Step { sample, turn } = source.sample()?;
     drop(feeder.offer(Feed::Sample(Box::new(sample))));
+    if let Some(Turn { sample, mark }) = turn {
+        // There is one at most, and it must be told.
+        for feed in sample.map(|sample| Feed::Sample(Box::new(sample))).into_iter().chain([Feed::Mark(mark)])
+        {
+            feeder.send(feed);
+        }
+    }
     if wants_calls {
-        let calls = source.calls();
+        let calls = source.source.calls();
         if !calls.is_empty() {
             drop(feeder.offer(Feed::Calls(calls)));
         }

@@ -67,8 +67,8 @@ fn counts(counters: &Counters) -> Vec<(String, u64)> {
     for (&number, &count) in counters.get_phys.iter().flat_map(|scans| &scans.errors) {
         all.push((format!("errors.get_phys.{}", errno::name(number)), count));
     }
-    for (site, flow) in &counters.flow {
-        for (cause, count) in flow.balance().lost {
+    for (site, balance) in counters.balances() {
+        for (cause, count) in balance.lost {
             all.push((format!("lost.{}.{}", series::word(site), cause.name()), count));
         }
     }

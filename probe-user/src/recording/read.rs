@@ -145,6 +145,7 @@ impl<R: Read> Reader<R> {
         let mut sum: Option<Window> = None;
         let (mut windows, mut left_out, mut marks, mut anchors) = (0, 0u64, Vec::new(), Anchors::default());
         let sites = self.last.counters.clone();
+        let mut earlier = None;
         while let Some(event) = self.next_event()? {
             match event {
                 Event::Window(window) if keep(&window)? => {
@@ -159,6 +160,10 @@ impl<R: Read> Reader<R> {
                 }
                 Event::Window(_) => left_out += 1,
                 Event::Calls(_) => {}
+                Event::Mark(mark) if mark.change.is_some() && earlier.is_none() => {
+                    earlier = Some(sum.as_ref().map_or_else(|| sites.clone(), |sum| sum.counters.clone()));
+                    marks.push(mark);
+                }
                 Event::Mark(mark) if marks.len() < MOST_MARKS => marks.push(mark),
                 Event::Mark(_) => self.skipped += 1,
                 Event::Anchor(anchor) => anchors.push(anchor),
@@ -175,6 +180,7 @@ impl<R: Read> Reader<R> {
             skipped: self.skipped,
             marks,
             anchors: anchors.into_vec(),
+            earlier,
         })
     }
 

@@ -3,6 +3,7 @@
 //! Percentiles are computed here and stand in no recording. Every latency and length is an integer in
 //! its base unit (ns, pages, bytes); text rounds for people.
 
+mod backends;
 mod cost;
 pub mod difference;
 pub mod html;
@@ -27,6 +28,7 @@ use probe_model::scan_cost::{self, Conditions, ScanCost};
 use probe_model::{series, text, unit};
 use serde::Serialize;
 
+pub use backends::BackendReport;
 pub use html::write as write_html;
 pub use markdown::write as write_markdown;
 pub use pages::ScanCostReport;
@@ -53,6 +55,8 @@ pub struct Report {
     pub get_phys: Option<ScansReport>,
     /// What became of the calls, by site.
     pub balance: BTreeMap<String, BalanceReport>,
+    /// What each backend measured, where one took over from another; else empty.
+    pub backends: Vec<BackendReport>,
     /// Every call of every site is in the figures.
     pub complete: bool,
     /// Where the part that is summed up begins and ends, ns since the recording began.
@@ -160,8 +164,13 @@ impl Report {
     pub fn of(recording: Recording) -> Self {
         let counters = &recording.window.counters;
         let since = |at: u64| at.saturating_sub(recording.header.started.monotonic);
-        let balance: BTreeMap<_, _> =
-            counters.flow.iter().map(|(site, flow)| (site.clone(), balance(*flow))).collect();
+        let balances = counters.balances().into_iter();
+        let balance: BTreeMap<_, _> = balances
+            .map(|(site, whole)| {
+                (site.to_owned(), balance(counters.flow.get(site).copied().unwrap_or_default(), whole))
+            })
+            .collect();
+        let backends = backends::of(&recording);
         let complete = recording.is_complete();
         let step = recording.clock_step();
         let jump = |jump: Jump| Jump { from: since(jump.from), to: since(jump.to), ..jump };
@@ -178,6 +187,7 @@ impl Report {
                 .collect(),
             get_phys: counters.get_phys.as_ref().map(|scans| scans_of(scans, step)),
             balance,
+            backends,
             complete,
             from: since(recording.window.from.monotonic),
             part: recording.part,
@@ -286,9 +296,8 @@ fn scans_of(scans: &Scans, step: u64) -> ScansReport {
     }
 }
 
-fn balance(flow: Flow) -> BalanceReport {
-    let Balance { calls, measured, ref lost, in_flight, unmatched, unexplained } = flow.balance();
-    let whole = flow.balance();
+fn balance(flow: Flow, whole: Balance) -> BalanceReport {
+    let Balance { calls, measured, ref lost, in_flight, unmatched, unexplained } = whole;
     BalanceReport {
         calls,
         measured,
@@ -324,6 +333,18 @@ fn company(report: &Report) -> Vec<String> {
     lines
 }
 
+/// The backend, and those that took over.
+fn backends_of(report: &Report) -> String {
+    let mut backends = report.header.backend.clone();
+    for mark in &report.marks {
+        if let Some(change) = &mark.change {
+            let at = mark.at.monotonic.saturating_sub(report.header.started.monotonic);
+            backends += &format!(", from {} on {}", unit::nanos(at), change.to);
+        }
+    }
+    backends
+}
+
 /// Where and how it was recorded, for people.
 fn facts(report: &Report) -> Vec<(String, String)> {
     let header = &report.header;
@@ -333,7 +354,7 @@ fn facts(report: &Report) -> Vec<(String, String)> {
             format!("{} for {}", plain::utc(header.started.realtime), unit::nanos(report.duration)),
         ),
         ("kernel".to_owned(), format!("Linux {} {}", header.kernel, header.machine)),
-        ("backend".to_owned(), header.backend.clone()),
+        ("backend".to_owned(), backends_of(report)),
         ("GET_PA".to_owned(), header.abi.clone()),
         ("pages".to_owned(), unit::bytes(header.page_size)),
         ("CPUs".to_owned(), header.cpus.to_string()),

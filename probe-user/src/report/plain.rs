@@ -4,17 +4,21 @@ use std::collections::BTreeMap;
 use std::fmt::{Display, Write as _};
 use std::io::{self, Write};
 
+use probe_model::backends::{Change, Slip};
 use probe_model::canary::Pulse;
+use probe_model::loss::Cause;
 use probe_model::text::broken;
 use probe_model::unit;
 
-use super::{BalanceReport, CallsReport, Figures, Report, ScansReport};
+use super::backends::Share;
+use super::{BackendReport, BalanceReport, CallsReport, Figures, Report, ScansReport};
 
 /// Write `report` for people.
 pub fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
     let mut text = String::new();
     heading(&mut text, report);
     latencies(&mut text, report);
+    backends(&mut text, report);
     errors(&mut text, report);
     if let Some(scans) = &report.get_phys {
         scan_lengths(&mut text, scans);
@@ -47,6 +51,10 @@ fn heading(text: &mut String, report: &Report) {
     );
     line!(text, "recorded   {} for {took}", utc(header.started.realtime));
     line!(text, "backend    {}; pages of {}", header.backend, unit::bytes(header.page_size));
+    for (mark, change) in report.marks.iter().filter_map(|mark| Some((mark, mark.change.as_ref()?))) {
+        let at = unit::nanos(mark.at.monotonic.saturating_sub(header.started.monotonic));
+        line!(text, "           from {at} on {}; {}", change.to, slips(change));
+    }
     for declined in &header.declined {
         // A verifier's words follow on lines of their own; JSON has them.
         let why = declined.why.lines().next().unwrap_or_default();
@@ -68,12 +76,25 @@ fn heading(text: &mut String, report: &Report) {
     for (name, line) in super::clock_lines(report) {
         line!(text, "{name:<11}{line}");
     }
-    for mark in &report.marks {
+    for mark in report.marks.iter().filter(|mark| mark.change.is_none()) {
         line!(text, "mark       {}", super::mark_of(report, mark));
     }
     if let Some(why) = report.unclean {
         line!(text, "unclean    {why}");
         line!(text, "           what was written before is shown");
+    }
+}
+
+/// What a change of backends itself did, of both sites.
+fn slips(change: &Change) -> String {
+    let sum = |of: fn(&Slip) -> u64| unit::count(change.slips.values().map(of).fold(0, u64::saturating_add));
+    match change.doubt() {
+        0 => "the change missed no call".to_owned(),
+        _ => format!(
+            "the change missed at most {}, counted {} twice",
+            sum(|slip| slip.missed),
+            sum(|slip| slip.twice)
+        ),
     }
 }
 
@@ -103,6 +124,24 @@ fn latencies(text: &mut String, report: &Report) {
     }
     row(text, "failed", &scans.failed, unit::nanos);
     biased(text, report, "get_phys");
+}
+
+/// Percentiles over two backends are of a mixture: each one's own.
+fn backends(text: &mut String, report: &Report) {
+    if report.backends.is_empty() {
+        return;
+    }
+    line!(text);
+    line!(text, "BY BACKEND{:>23}{:>9}{:>9}{:>9}{:>9}{:>9}", "calls", "p50", "p90", "p99", "p99.9", "max");
+    for (name, of) in [("GET_PA", 0), ("scans", 1)] {
+        line!(text, "{name}");
+        for backend in &report.backends {
+            if let Some(figures) = [&backend.get_pa, &backend.scans][of] {
+                row(text, &backend.backend, figures, unit::nanos);
+            }
+        }
+    }
+    line!(text, "  The percentiles above are over both, whose probes add different times to a call.");
 }
 
 /// Said where the percentiles stand: that they are too low.
@@ -275,13 +314,25 @@ fn missed(text: &mut String, report: &Report) {
     line!(text);
     line!(text, "MISSED");
     for (site, balance) in &report.balance {
-        site_balance(text, site, balance);
+        let share = |backend: &'_ BackendReport| -> Option<(String, Share)> {
+            Some((backend.backend.clone(), backend.calls.get(site)?.clone()))
+        };
+        let shares: Vec<_> = report.backends.iter().filter_map(share).collect();
+        site_balance(text, site, balance, &shares);
     }
     let mut measured_by: BTreeMap<&str, u64> = BTreeMap::new();
-    for (cause, calls) in report.balance.values().flat_map(|balance| &balance.lost) {
-        if let Some(other) = cause.measured_by(&report.header.backend) {
-            *measured_by.entry(other).or_default() += calls;
+    let mut add = |backend: &str, lost: &BTreeMap<Cause, u64>| {
+        for (cause, calls) in lost {
+            if let Some(other) = cause.measured_by(backend) {
+                *measured_by.entry(other).or_default() += calls;
+            }
         }
+    };
+    if report.backends.is_empty() {
+        report.balance.values().for_each(|balance| add(&report.header.backend, &balance.lost));
+    }
+    for backend in &report.backends {
+        backend.calls.values().for_each(|share| add(&backend.backend, &share.lost));
     }
     for (other, calls) in measured_by {
         line!(text, "  --backend {other} would have measured {} of these", unit::count(calls));
@@ -297,7 +348,7 @@ fn missed(text: &mut String, report: &Report) {
     if let Some(end) = report.end.as_ref().filter(|_| !report.is_part()) {
         if end.doubt > 0 {
             line!(text, "  losses may be off by {}: the kernel missed calls while counting", end.doubt);
-            line!(text, "  began or ended");
+            line!(text, "  began, ended or changed its backend");
         }
         for (site, &open) in &end.open_calls {
             let counted = report.balance.get(site).map_or(0, |balance| balance.flow.open());
@@ -308,7 +359,7 @@ fn missed(text: &mut String, report: &Report) {
     }
 }
 
-fn site_balance(text: &mut String, site: &str, balance: &BalanceReport) {
+fn site_balance(text: &mut String, site: &str, balance: &BalanceReport, shares: &[(String, Share)]) {
     let (calls, measured) = (unit::count(balance.calls), unit::count(balance.measured));
     if balance.complete {
         line!(text, "  {site:<10}nothing: {calls} calls began, {measured} measured, none in flight");
@@ -318,6 +369,10 @@ fn site_balance(text: &mut String, site: &str, balance: &BalanceReport) {
     }
     for (cause, &count) in &balance.lost {
         line!(text, "  {:<10}{:>12} {}", "", unit::count(count), cause.describe());
+    }
+    for (backend, share) in shares {
+        let (measured, lost) = (unit::count(share.measured), unit::count(share.lost.values().sum()));
+        line!(text, "  {:<10}{measured:>12} measured by {backend}, which lost {lost}", "");
     }
     if balance.unmatched > 0 {
         let unmatched = unit::count(balance.unmatched);

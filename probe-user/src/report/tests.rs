@@ -84,6 +84,7 @@ fn recording(flow: Flow) -> Recording {
         skipped: 0,
         marks: Vec::new(),
         anchors: Vec::new(),
+        earlier: None,
     }
 }
 

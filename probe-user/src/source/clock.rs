@@ -157,7 +157,7 @@ impl Watch {
             let steps = step.map(|step| format!(", in steps of {}", probe_model::unit::nanos(step)));
             let text = format!("clock source changed from {before} to {now}{}", steps.unwrap_or_default());
             let clock = Some(Clock { source: now.clone(), step });
-            news.mark = Some(Mark { at: self.last.at, text, clock });
+            news.mark = Some(Mark { at: self.last.at, text, clock, change: None });
             self.source = source;
         }
         news

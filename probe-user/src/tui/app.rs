@@ -354,8 +354,14 @@ impl App {
                 self.timeline.push(*sample, &[from, to, self.floor]);
             }
             Feed::Calls(calls) => calls.into_iter().for_each(|call: Call| self.calls.push(call)),
-            Feed::Mark(mark) if self.marks.len() < MOST_MARKS => self.marks.push(mark),
-            Feed::Mark(_) => {}
+            Feed::Mark(mark) => {
+                if let Some(header) = &mut self.header {
+                    header.changed(&mark);
+                }
+                if self.marks.len() < MOST_MARKS {
+                    self.marks.push(mark);
+                }
+            }
             Feed::Driver(driver) => self.driver = Some(*driver),
             Feed::Output(line) => {
                 self.output.push_back(super::text::cells(&line));

@@ -78,9 +78,11 @@ impl Shown {
                     .collect(),
             }),
             balances: counters
-                .flow
-                .iter()
-                .map(|(site, flow)| (site.clone(), (*flow, flow.balance())))
+                .balances()
+                .into_iter()
+                .map(|(site, balance)| {
+                    (site.to_owned(), (counters.flow.get(site).copied().unwrap_or_default(), balance))
+                })
                 .collect(),
             contiguity: scans.and_then(contiguity::of),
             cost: scans.map(|scans| ScanCost::of(scans, Conditions { page_size, clock_step: 1 })),

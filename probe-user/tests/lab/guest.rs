@@ -151,6 +151,11 @@ impl Running {
         self.child.id()
     }
 
+    /// Whether another backend has taken over, as far as it has written.
+    pub(crate) fn has_changed(&self) -> bool {
+        reader(&self.path).whole().unwrap().changes().next().is_some()
+    }
+
     /// What it has written so far, added up.
     pub(crate) fn so_far(&self) -> Counters {
         reader(&self.path).whole().unwrap().window.counters

@@ -4,6 +4,7 @@ mod attribution;
 mod backends;
 mod buckets;
 mod canary;
+mod change;
 mod company;
 mod contention;
 mod endings;

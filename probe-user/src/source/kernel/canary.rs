@@ -101,6 +101,11 @@ impl Watch {
         Ok(())
     }
 
+    /// Other programs count from now on, and have counted no canary yet.
+    pub(super) fn change(&mut self) {
+        self.expected.clear();
+    }
+
     pub(super) fn counted(&self) -> &Counted {
         &self.counted
     }

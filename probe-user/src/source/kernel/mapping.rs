@@ -102,6 +102,13 @@ impl<T: FromBytes> Mapping<T> {
         half.store(value, Ordering::Relaxed);
     }
 
+    /// The same of one element.
+    pub(super) fn store_first_word(&self, element: usize, value: u64) {
+        for word in self.words_of(element, 0, 1) {
+            word.store(value, Ordering::Release);
+        }
+    }
+
     fn words(&self) -> &[AtomicU64] {
         // SAFETY: the whole mapping, which is page-aligned; a word may be read atomically while the
         // kernel writes it.

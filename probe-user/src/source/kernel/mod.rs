@@ -8,8 +8,10 @@ mod backend;
 mod bpf;
 mod calls;
 mod canary;
+mod change;
 pub mod company;
 mod cost;
+mod counting;
 mod load;
 mod locks;
 mod logs;
@@ -27,31 +29,26 @@ pub mod trial;
 mod types;
 mod wall_clock;
 
-use std::collections::BTreeMap;
 use std::num::{NonZeroU32, NonZeroU64};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use probe_common::site::{Backend, SITES, Site, SiteId};
-use probe_common::wire::CALLS_MAP;
-use probe_model::call::{Call, Taken};
-use probe_model::cost::{Calibration, ProgramCost};
-use probe_model::loss::Flow;
+use probe_common::site::{Backend, SITES, Site};
+use probe_model::call::Call;
+use probe_model::cost::Calibration;
 use probe_model::sample::Sample;
 
 use crate::btf::BtfError;
 use crate::source::clock;
-use backend::Probes;
-use calls::Ring;
 use canary::{Seen, Watch};
+use change::Earlier;
+use counting::Counting;
 use load::Programs;
-use misses::Misses;
-use read::Missed;
 use totals::Depth;
-use tracepoint::LockProbes;
 
 pub use canary::{Canary, Sent};
+pub use change::Changed;
 pub use logs::{LogLevel, Logs};
 pub use object::object;
 pub use wall_clock::WallClock;
@@ -146,17 +143,13 @@ pub enum SourceError {
 
 /// Programs that are loaded, attached and counting.
 pub struct KernelSource {
-    backend: Backend,
-    programs: Programs,
-    probes: Probes,
-    locks: Option<LockProbes>,
-    ring: Option<Ring>,
-    reader: read::Reader,
+    counting: Counting,
+    /// The backend that counted before, once another one took over.
+    earlier: Option<Earlier>,
+    /// Whether fates are also kept by backend: where another one may take over.
+    by_backend: bool,
     watch: Option<Watch>,
     company: company::Watcher,
-    /// The kernel's miss counters when counting began, and whether they moved while it began.
-    baseline: Vec<Misses>,
-    start_doubt: u64,
     /// Keeps the kernel's statistics on while it is open.
     statistics: Option<OwnedFd>,
 }
@@ -170,47 +163,19 @@ pub struct Final {
     /// Calls left in each table of open calls: must be what the counters say is open. No sites for fsession,
     /// which keeps open calls on their own stacks, and only `get_phys` for kprobe-session.
     pub open_calls: Vec<(&'static Site, u64)>,
-    /// Misses that fell into the moments of arming and disarming: the loss of a site may be off by as
-    /// many.
+    /// Misses that fell into the moments of arming and disarming, and calls that a change of backends may have
+    /// missed or counted twice: the loss of a site may be off by as many.
     pub doubt: u64,
 }
 
 impl KernelSource {
     /// Load, attach, arm.
     pub fn start(config: &Config) -> Result<Self, SourceError> {
-        let mut programs = load::load(config)?;
-        let reader = read::Reader::new(&programs, config)?;
-        // Before the sites: a call must not find its waits unwatched.
-        let locks = if config.locks { Some(LockProbes::attach(&programs)?) } else { None };
-        let probes = Probes::attach(&mut programs, config, &mut || {})?;
-        let ring = match config.calls {
-            Some(calls) => {
-                Some(Ring::new(programs.take_ring(CALLS_MAP)?, config.length_is_cap, calls.include_iova))
-            }
-            None => None,
-        };
+        let mut counting = Counting::attach(config)?;
         let statistics = if config.run_times { Some(statistics()?) } else { None };
-        let baseline = match config.backend {
-            // Its programs see from the first call on which entries they missed.
-            Backend::Fsession => vec![Misses::default(); SITES.len()],
-            Backend::Fentry | Backend::KprobeSession | Backend::Kprobe => probes.misses()?,
-        };
-        reader.arm(true);
-        let start_doubt = distance(&baseline, &probes.misses()?);
-        let backend = config.backend;
-        Ok(Self {
-            backend,
-            programs,
-            probes,
-            locks,
-            ring,
-            reader,
-            watch: None,
-            company: company::Watcher::new(config.module),
-            baseline,
-            start_doubt,
-            statistics,
-        })
+        counting.arm()?;
+        let company = company::Watcher::new(config.module);
+        Ok(Self { counting, earlier: None, by_backend: false, watch: None, company, statistics })
     }
 
     /// What probes like these add to a GET_PA here; `None` where it cannot be measured. Attaches and
@@ -224,86 +189,68 @@ impl KernelSource {
         self.watch = Some(Watch::new(canary));
     }
 
+    /// Keep fates by backend too: another one may take over. Before the first sample.
+    pub fn may_change(&mut self) {
+        self.by_backend = true;
+    }
+
     /// How the programs are attached.
     pub fn backend(&self) -> Backend {
-        self.backend
+        self.counting.backend()
     }
 
     /// Possible CPUs.
     pub fn cpus(&self) -> u32 {
-        self.reader.cpus()
+        self.counting.cpus()
     }
 
     /// The BPF side's diagnostics; only when they were asked for.
     pub fn logs(&mut self) -> Result<Option<Logs>, SourceError> {
-        self.programs.logs()
+        self.counting.logs()
     }
 
     /// Read every counter.
     pub fn sample(&mut self) -> Result<Sample, SourceError> {
         self.beat()?;
         self.company.look(clock::now().monotonic);
-        let misses = self.probes.misses()?;
-        self.read(&misses, Depth::Changed)
+        let later = self.counting.read(Depth::Changed, self.statistics.is_some())?;
+        let Some(earlier) = &mut self.earlier else { return Ok(self.whole(later)) };
+        let both = earlier.with(later)?;
+        Ok(self.whole(both))
     }
 
     /// Single calls since the last time; none where they were not asked for.
     pub fn calls(&mut self) -> Vec<Call> {
-        self.ring.as_mut().map(Ring::drain).unwrap_or_default()
+        let mut calls = self.earlier.as_mut().map(Earlier::calls).unwrap_or_default();
+        calls.extend(self.counting.calls());
+        calls
     }
 
     /// Stop counting new calls, give open ones up to `grace` to return, read everything, detach.
     pub fn finish(mut self, grace: Duration) -> Result<Final, SourceError> {
         self.beat()?;
         self.company.look_now(clock::now().monotonic);
-        let before = self.probes.misses()?;
-        self.reader.arm(false);
-        let ended = self.probes.misses()?;
-        self.reader.drain(grace);
-        // While the kernel takes a session's program off, it runs it at returns alone for a while: calls
-        // look then as if their entry had been missed. So both counts that tell are read before; a call is
-        // missed before it is unseen, so the misses last.
-        let settled = self.reader.flows(&Missed::default());
-        let misses = self.probes.misses()?;
-        let run_times = self.run_times()?;
-        self.statistics = None;
-        let mut now = self.probes.detach(misses.clone())?;
-        for (now, settled) in now.iter_mut().zip(misses) {
-            now.either = settled.either;
+        let mut last = self.counting.finish(grace, self.statistics.take())?;
+        if let Some(earlier) = &mut self.earlier {
+            earlier.end(grace)?;
+            let calls = earlier.calls();
+            last.calls.splice(0..0, calls);
+            last.doubt += earlier.doubt();
+            for (site, open) in &mut last.open_calls {
+                *open += earlier.open(site);
+            }
+            last.sample = earlier.with(last.sample)?;
         }
-        let counted = self.reader.sample(&Missed::default(), Depth::Changed).counters.flow;
-        let due = |site: &Site| counted.get(site.name).map_or(0, Flow::due);
-        let last: Vec<Misses> = SITES
-            .iter()
-            .zip(ended.iter().zip(now))
-            .map(|(site, (ended, now))| ended.closed_by(now, due(site)))
-            .collect();
-        let doubt = self.start_doubt + distance(&before, &last);
-        let calls = self.calls();
-        let mut sample = self.read(&last, Depth::Whole)?;
-        for (site, flow) in &mut sample.counters.flow {
-            flow.unseen = settled.get(site).map_or(flow.unseen, |settled| settled.unseen);
-        }
-        sample.counters.programs = run_times;
-        let tables = match self.backend {
-            Backend::Fsession => &SITES[..0],
-            // Its cookie holds all that is kept of a dispatch.
-            Backend::KprobeSession => &SITES[SiteId::GetPhys as usize..],
-            Backend::Fentry | Backend::Kprobe => &SITES[..],
-        };
-        let open_calls = tables
-            .iter()
-            .map(|site| Ok((site, self.programs.open_calls(site)?)))
-            .collect::<Result<_, SourceError>>()?;
-        Ok(Final { sample, calls, open_calls, doubt })
+        last.sample = self.whole(last.sample);
+        Ok(last)
     }
 
     fn beat(&mut self) -> Result<(), SourceError> {
         let Some(watch) = &mut self.watch else { return Ok(()) };
         let look = || {
-            let misses = self.probes.misses()?;
-            let seen = |(site, misses): (&Site, &Misses)| {
-                let canaries = self.reader.canaries(site.id);
+            let misses = self.counting.misses()?;
+            let seen = |(site, misses): (&Site, &misses::Misses)| {
+                let canaries = self.counting.canaries(site.id);
                 (SITES[site.id as usize].name, Seen { canaries, misses: misses.sum() })
             };
             Ok(SITES.iter().zip(&misses).map(seen).collect())
@@ -311,32 +258,28 @@ impl KernelSource {
         watch.beat(clock::now().monotonic, look)
     }
 
-    fn read(&mut self, misses: &[Misses], depth: Depth) -> Result<Sample, SourceError> {
-        let locks = self.locks.as_ref().map_or(Ok(0), LockProbes::misses)?;
-        let kernel = Missed { now: misses, baseline: &self.baseline, locks };
-        let mut sample = self.reader.sample(&kernel, depth);
+    /// With the heartbeat, and fates by backend.
+    fn whole(&self, mut sample: Sample) -> Sample {
+        let counters = &mut sample.counters;
+        counters.company.clone_from(self.company.found());
         if let Some(watch) = &self.watch {
-            sample.counters.canary = watch.counted().clone();
-            for (site, flow) in &mut sample.counters.flow {
+            counters.canary = watch.counted().clone();
+            for (site, flow) in &mut counters.flow {
                 flow.canary_missed = watch.missed(site);
             }
         }
-        if let Some(ring) = &self.ring {
-            sample.counters.taken = Taken { kept: ring.kept, dropped: self.reader.dropped() };
+        if !self.by_backend {
+            return sample;
         }
-        sample.counters.company.clone_from(self.company.found());
-        sample.counters.programs = self.run_times()?;
-        Ok(sample)
-    }
-
-    fn run_times(&self) -> Result<BTreeMap<String, ProgramCost>, SourceError> {
-        if self.statistics.is_none() {
-            return Ok(BTreeMap::new());
+        let mut now = counters.flow.clone();
+        if let Some(earlier) = &self.earlier {
+            for (site, flow) in &mut now {
+                *flow = flow.since(&earlier.flow(site));
+            }
+            counters.by_backend.insert(earlier.backend().name().to_owned(), earlier.flows());
         }
-        let cost = |(name, time): (&str, misses::RunTime)| {
-            (name.to_owned(), ProgramCost { runs: time.runs, nanos: time.nanos })
-        };
-        Ok(self.probes.run_times()?.into_iter().map(cost).collect())
+        counters.by_backend.insert(self.backend().name().to_owned(), now);
+        sample
     }
 }
 
@@ -344,9 +287,4 @@ impl KernelSource {
 fn statistics() -> Result<OwnedFd, SourceError> {
     aya::sys::enable_stats(aya::sys::Stats::RunTime)
         .map_err(|error| SourceError::Statistics(std::io::Error::other(error)))
-}
-
-/// Misses of all sites between two readings.
-fn distance(older: &[Misses], newer: &[Misses]) -> u64 {
-    older.iter().zip(newer).map(|(older, newer)| newer.distance(older)).sum()
 }

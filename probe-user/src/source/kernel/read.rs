@@ -111,6 +111,27 @@ impl Reader {
         self.blocks.store_first_words(u64::from(armed));
     }
 
+    /// The same of one CPU.
+    pub(super) fn arm_one(&self, cpu: usize, armed: bool) {
+        self.blocks.store_first_word(cpu, u64::from(armed));
+    }
+
+    /// CPUs that have a block.
+    pub(super) fn elements(&self) -> usize {
+        self.blocks.elements()
+    }
+
+    /// A word of a site's fates on a CPU.
+    pub(super) fn fate(&self, cpu: usize, site: SiteId, field: usize) -> u64 {
+        let offset = offset_of!(Block, flow) + site as usize * size_of::<Fates>() + field;
+        self.blocks.words_of(cpu, offset, 1).iter().map(|word| word.load(Ordering::Acquire)).sum()
+    }
+
+    /// Fates that are counted at the sites, and calls that returned.
+    pub(super) fn flows_with_exits(&mut self) -> BTreeMap<String, Flow> {
+        self.sample(&Missed::default(), Depth::Changed).counters.flow
+    }
+
     /// Add up all CPUs.
     pub(super) fn sample(&mut self, missed: &Missed<'_>, depth: Depth) -> Sample {
         let at = clock::now();

@@ -1,5 +1,7 @@
 //! Loss & cost: what became of every call, by cause; whether the probes were alive; what they cost.
 
+use std::collections::BTreeMap;
+
 use probe_model::canary::Pulse;
 use probe_model::company::Known;
 use probe_model::cost::Calibration;
@@ -129,6 +131,7 @@ fn probes(app: &App, now: &Shown) -> Vec<Fact> {
     let mut lines = pulse(now);
     if let Some(header) = &app.header {
         lines.push(Fact::new("backend", text::cells(header.backend.as_bytes())));
+        lines.extend(by_backend(now));
         for declined in &header.declined {
             let why = declined.why.lines().next().unwrap_or_default();
             let why = text::cells(format!("not {}: {why}", declined.backend).as_bytes());
@@ -161,6 +164,22 @@ fn probes(app: &App, now: &Shown) -> Vec<Fact> {
         lines.push(Fact::toned("kept", text, Tone::Dim));
     }
     lines
+}
+
+/// Who measured the calls of the window, where one backend took over from another in it.
+fn by_backend(now: &Shown) -> Vec<Fact> {
+    let counters = &now.window.counters;
+    if counters.by_backend.len() < 2 {
+        return Vec::new();
+    }
+    let share = |(backend, flows): (&String, &BTreeMap<String, Flow>)| {
+        let balances: Vec<Balance> = flows.values().map(Flow::balance).collect();
+        let measured: u64 = balances.iter().map(|balance| balance.measured).sum();
+        let lost: u64 = balances.iter().map(Balance::lost_calls).sum();
+        let what = format!("{backend}: {} measured, {} lost", unit::count(measured), unit::count(lost));
+        Fact::toned("", text::cells(what.as_bytes()), if lost > 0 { Tone::Warn } else { Tone::Dim })
+    };
+    counters.by_backend.iter().map(share).collect()
 }
 
 fn cost(app: &App, now: &Shown, canvas: &mut Canvas<'_>, area: Rect) {
