@@ -7,7 +7,6 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::cost::Calibration;
 use crate::loss::{Balance, Flow};
 use crate::sample::Counters;
 
@@ -29,9 +28,6 @@ pub struct Change {
     pub to: String,
     /// What the change itself did, by site name.
     pub slips: BTreeMap<String, Slip>,
-    /// What the later backend's probes add to a call; only where it was measured.
-    #[serde(default)]
-    pub calibration: Option<Calibration>,
 }
 
 /// Calls of a site that began in the instant in which one backend stopped counting and another began to.

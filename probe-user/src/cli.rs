@@ -151,7 +151,8 @@ pub struct SourceArgs {
     /// switches the kernel's BPF statistics on, for the whole machine, while it lasts
     #[arg(long, env = "IOVASCOPE_SELF_COST")]
     pub self_cost: bool,
-    /// Let iommufd be unloaded meanwhile where the backend does (kprobe); the gap is then recorded
+    /// Leave iommufd free to be unloaded meanwhile, by --backend kprobe alone: the other backends' programs hold the
+    /// module; the gap is then recorded
     #[arg(long, env = "IOVASCOPE_UNPINNED")]
     pub unpinned: bool,
 }

@@ -53,7 +53,7 @@ impl Watched {
             return Ok(Step { sample, turn: None });
         };
         self.complete = None;
-        let turn = match self.source.change(&config) {
+        let turn = match self.source.change(&config)? {
             Ok(changed) => {
                 self.last = fates(&changed.sample.counters);
                 turn(changed, lost)
@@ -75,7 +75,7 @@ fn fates(counters: &Counters) -> Counters {
 
 fn turn(changed: Changed, (lost, calls): (u64, u64)) -> Turn {
     let Changed { sample, from, to, slips } = changed;
-    let change = Change { from: from.name().to_owned(), to: to.name().to_owned(), slips, calibration: None };
+    let change = Change { from: from.name().to_owned(), to: to.name().to_owned(), slips };
     let text = format!(
         "{} after {}, which lost {} of {} calls; {}",
         change.to,
@@ -117,7 +117,6 @@ mod tests {
                 ("dispatch".to_owned(), Slip::default()),
             ]
             .into(),
-            calibration: None,
         };
         assert_eq!(slipped(&change(0, 0)), "the change missed none");
         assert_eq!(slipped(&change(2, 0)), "the change missed at most 2 of get_phys");

@@ -7,9 +7,10 @@ use probe_model::clock::Clock;
 use probe_model::company::{Company, Known};
 use serde::Serialize;
 
+use super::source;
 use crate::cli::DoctorArgs;
 use crate::doctor::kernel_file::{self, Judgement};
-use crate::doctor::{self, Host, checks};
+use crate::doctor::{self, Host, Machine, checks};
 use crate::exit::Status;
 use crate::source::clock;
 use crate::source::kernel::company::Watcher;
@@ -25,7 +26,9 @@ pub(super) fn run(args: &DoctorArgs) -> anyhow::Result<Status> {
             _ => Status::CannotRun,
         });
     }
-    let mut diagnosis = doctor::diagnose(&Host::default());
+    let mut machine = Machine::look(&Host::default());
+    machine.trials = source::try_all(&machine);
+    let mut diagnosis = doctor::judge(machine);
     let source = clock::source().unwrap_or_else(|| "of unknown source".to_owned());
     diagnosis.checks.push(checks::clock(&Clock { source, step: clock::step() }));
     let company = Watcher::of_now(diagnosis.module).visible();

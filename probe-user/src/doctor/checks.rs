@@ -73,6 +73,7 @@ pub fn all(machine: &Machine) -> Vec<Check> {
         kprobes(machine),
         paranoid(machine),
     ]);
+    checks.extend(Backend::ALL.into_iter().filter_map(|backend| trial(machine, backend)));
     checks.push(capability(machine, Capability::SysRawio, Need::Load));
     checks.extend([unsafe_mode(machine), devices(machine)]);
     checks
@@ -158,6 +159,7 @@ fn capability(machine: &Machine, capability: Capability, need: Need) -> Check {
     let (state, finding) = match machine.capabilities {
         None => (State::Unknown, "/proc/self/status cannot be read"),
         Some(_) if machine.may(capability) => (State::Ok, "held"),
+        Some(_) if machine.user_namespace => (State::Missing, "not held in the initial user namespace"),
         Some(_) => (State::Missing, "not held"),
     };
     check(capability.name(), need, state, finding)
@@ -168,7 +170,7 @@ fn sys_admin(machine: &Machine) -> Check {
     let Some(held) = machine.capabilities else {
         return check(name, Need::Record, State::Unknown, "/proc/self/status cannot be read");
     };
-    if held.has(Capability::SysAdmin) {
+    if held.has(Capability::SysAdmin) && !machine.user_namespace {
         return check(name, Need::Record, State::Ok, "held");
     }
     let shut = verdict::record(machine).obstacles.iter().any(|obstacle| obstacle.why.contains(name));
@@ -185,7 +187,10 @@ fn lockdown(machine: &Machine) -> Check {
     let (state, finding) = match machine.lockdown {
         Lockdown::None => (State::Ok, "off"),
         Lockdown::Integrity => (State::Ok, "integrity, which allows tracing"),
-        Lockdown::Confidentiality => (State::Missing, "confidentiality, which forbids tracing"),
+        Lockdown::Confidentiality => (
+            lacking(machine, Backend::Kprobe),
+            "confidentiality, which forbids the programs of kprobes alone",
+        ),
     };
     check("lockdown", Need::Record, state, finding)
 }
@@ -232,6 +237,23 @@ fn kprobe_session(machine: &Machine) -> Check {
         (lacking(machine, Backend::KprobeSession), "not in this kernel's BTF")
     };
     check("kprobe session", Need::Record, state, finding)
+}
+
+/// What happened when a backend was tried.
+fn trial(machine: &Machine, backend: Backend) -> Option<Check> {
+    let name = match backend {
+        Backend::Fsession => "tried fsession",
+        Backend::Fentry => "tried fentry",
+        Backend::KprobeSession => "tried kprobe-session",
+        Backend::Kprobe => "tried kprobe",
+    };
+    let (state, finding) = match machine.trials.get(&backend)? {
+        Ok(()) => (State::Ok, "attached to both functions, and taken off".to_owned()),
+        Err(refusal) => {
+            (lacking(machine, backend), refusal.what.lines().next().unwrap_or_default().to_owned())
+        }
+    };
+    Some(check(name, Need::Record, state, finding))
 }
 
 fn kprobe_pmu(machine: &Machine) -> Check {

@@ -59,6 +59,11 @@ impl Host {
         Ok(String::from_utf8_lossy(&self.bytes(path)?).into_owned())
     }
 
+    /// Where a link leads, as text.
+    pub fn link(&self, path: &str) -> Option<String> {
+        fs::read_link(self.root.join(path)).ok().map(|target| target.to_string_lossy().into_owned())
+    }
+
     pub fn open(&self, path: &str) -> io::Result<fs::File> {
         fs::File::open(self.root.join(path))
     }

@@ -9,6 +9,7 @@ use crate::workload::rights::{Capabilities, Capability};
 
 use super::config::{Config, Setting};
 use super::host::Host;
+use super::refusal::Trials;
 use super::symbols::{DISPATCH, GET_PHYS, Symbols};
 
 /// Where iommufd is.
@@ -30,7 +31,7 @@ pub enum Lockdown {
     /// Off, or not in this kernel.
     None,
     Integrity,
-    /// BPF may not read kernel memory, kprobes may not be set.
+    /// Helpers that read kernel memory are refused, and with them programs of kprobes.
     Confidentiality,
 }
 
@@ -82,6 +83,14 @@ pub struct Machine {
     /// perf can make kprobes.
     pub kprobe_pmu: bool,
     pub findings: Findings,
+    /// The process is in a user namespace other than the initial one: its capabilities are none of the kernel's.
+    pub user_namespace: bool,
+    /// A filter of system calls is in force.
+    pub seccomp: bool,
+    /// `/sys` is there.
+    pub sysfs: bool,
+    /// Backends that were tried; empty where none was, as in a tree of files.
+    pub trials: Trials,
 }
 
 impl Machine {
@@ -108,6 +117,10 @@ impl Machine {
             blacklisted: blacklisted(host),
             kprobe_pmu: host.exists("sys/bus/event_source/devices/kprobe/type"),
             findings: device::find(host.root()),
+            user_namespace: host.link("proc/self/ns/user").is_some_and(|name| name != INITIAL_USER_NAMESPACE),
+            seccomp: host.text("proc/self/status").is_ok_and(|status| is_filtered(&status)),
+            sysfs: host.exists("sys/kernel"),
+            trials: Trials::new(),
             release,
             config,
             symbols,
@@ -115,14 +128,25 @@ impl Machine {
     }
 
     /// Whether the process may do what `capability` allows; `CAP_SYS_ADMIN` stands in for BPF and PERFMON
-    /// as in the kernel. Unknown capabilities count as held: the kernel will say.
+    /// as in the kernel. Those of another user namespace are none; unknown ones count as held: the kernel will say.
     pub fn may(&self, capability: Capability) -> bool {
+        if self.user_namespace {
+            return false;
+        }
         let Some(held) = self.capabilities else {
             return true;
         };
         let stand_in = matches!(capability, Capability::Bpf | Capability::Perfmon);
         held.has(capability) || (stand_in && held.has(Capability::SysAdmin))
     }
+}
+
+/// `PROC_USER_INIT_INO` (include/uapi/linux/nsfs.h and `include/linux/proc_ns.h`, Linux 7.3).
+const INITIAL_USER_NAMESPACE: &str = "user:[4026531837]";
+
+/// `SECCOMP_MODE_FILTER` (include/uapi/linux/seccomp.h).
+fn is_filtered(status: &str) -> bool {
+    status.lines().any(|line| line.strip_prefix("Seccomp:").is_some_and(|mode| mode.trim() == "2"))
 }
 
 fn number(host: &Host, path: &str) -> Option<i32> {

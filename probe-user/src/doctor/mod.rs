@@ -1,6 +1,7 @@
 //! Can this machine, or that kernel image, be observed? Looks, judges, and says what to do.
 //!
-//! Changes nothing: loads no module, sets no option, binds no device.
+//! Changes nothing: loads no module, sets no option, binds no device. Whoever has the kernel source may try backends
+//! for it ([`refusal::Trials`]), which are attached and taken off again.
 
 use std::io::{self, Write};
 
@@ -14,6 +15,7 @@ pub mod config;
 pub mod host;
 pub mod kernel_file;
 pub mod machine;
+pub mod refusal;
 pub mod symbols;
 pub mod unpack;
 pub mod verdict;
@@ -45,7 +47,11 @@ pub struct Diagnosis {
 
 /// Look at `host` and judge it.
 pub fn diagnose(host: &Host) -> Diagnosis {
-    let machine = Machine::look(host);
+    judge(Machine::look(host))
+}
+
+/// Judge a machine that was looked at, and on which backends may have been tried.
+pub fn judge(machine: Machine) -> Diagnosis {
     let record = verdict::record(&machine);
     Diagnosis {
         schema: SCHEMA,
@@ -58,10 +64,11 @@ pub fn diagnose(host: &Host) -> Diagnosis {
     }
 }
 
-/// The facts about a machine that can record, or why it cannot.
+/// The facts about a machine whose kernel has what is recorded, or what it lacks. Whether the process may is found out
+/// by trying.
 pub fn require_record(host: &Host) -> Result<Machine, CannotRun> {
     let machine = Machine::look(host);
-    verdict::require(&verdict::record(&machine)).map(|()| machine)
+    verdict::require(&verdict::possible(&machine)).map(|()| machine)
 }
 
 impl Diagnosis {

@@ -3,6 +3,7 @@
 use std::fs;
 
 use super::checks::State;
+use super::refusal::Refusal;
 use super::*;
 use crate::btf::blob;
 use crate::workload::abi::Abi;
@@ -47,6 +48,13 @@ impl Tree {
         let path = self.0.path().join(path);
         fs::create_dir_all(path.parent().expect("has one")).expect("create");
         fs::write(path, content).expect("write");
+        self
+    }
+
+    fn link(self, path: &str, target: &str) -> Self {
+        let path = self.0.path().join(path);
+        fs::create_dir_all(path.parent().expect("has one")).expect("create");
+        std::os::unix::fs::symlink(target, path).expect("link");
         self
     }
 
@@ -172,12 +180,66 @@ fn a_user_without_rights_is_told_which() {
 }
 
 #[test]
-fn lockdown_to_confidentiality_forbids_recording() {
+fn lockdown_to_confidentiality_forbids_kprobes_alone() {
     let level = "none integrity [confidentiality]\n";
     let diagnosis = Tree::good().file("sys/kernel/security/lockdown", level).diagnose(Some(Abi::Merged));
-    assert_why(&diagnosis, "confidentiality");
+    assert_eq!(diagnosis.ways, Backend::ALL[..3]);
+    assert_eq!(state(&diagnosis, "lockdown"), State::NotNeeded);
     let level = "none [integrity] confidentiality\n";
     assert!(Tree::good().file("sys/kernel/security/lockdown", level).diagnose(None).record.able);
+}
+
+/// A good machine whose trials ended so.
+fn tried(files: impl FnOnce(Tree) -> Tree, outcome: &Result<(), Refusal>) -> Diagnosis {
+    let tree = files(Tree::good());
+    let mut machine = Machine::look(&tree.host(Some(Abi::Merged)));
+    machine.trials = Backend::ALL.into_iter().map(|backend| (backend, outcome.clone())).collect();
+    judge(machine)
+}
+
+fn refusal(errno: i32) -> Result<(), Refusal> {
+    Err(Refusal { what: format!("the kernel refused program: error {errno}"), errno: Some(errno) })
+}
+
+#[test]
+fn what_was_tried_is_the_verdict() {
+    let level = "none integrity [confidentiality]\n";
+    let diagnosis = tried(|tree| tree.file("sys/kernel/security/lockdown", level), &Ok(()));
+    assert_eq!(diagnosis.ways, Backend::ALL);
+    let diagnosis = tried(|tree| tree, &refusal(libc::EINVAL));
+    assert_why(&diagnosis, "was tried and refused");
+    assert_eq!(diagnosis.record.obstacles.len(), Backend::ALL.len());
+}
+
+#[test]
+fn refusals_are_explained_by_what_is_known() {
+    let filtered = format!("{ALL_CAPABILITIES}Seccomp:\t2\n");
+    for errno in [libc::EPERM, libc::ENOSYS] {
+        assert_why(&tried(|tree| tree.file(STATUS, &filtered), &refusal(errno)), "seccomp");
+    }
+    assert_why(&tried(|tree| tree, &refusal(libc::ENOSYS)), "no bpf(2)");
+    assert_why(&tried(|tree| tree, &refusal(libc::EACCES)), "did not permit");
+    assert_why(&tried(|tree| tree, &refusal(libc::ENOMEM)), "no room");
+    let none = "CapEff:\t0000000000000000\nSeccomp:\t2\n";
+    let diagnosis = tried(|tree| tree.file(STATUS, none), &refusal(libc::EPERM));
+    assert_why(&diagnosis, "CAP_BPF and CAP_PERFMON not held");
+}
+
+#[test]
+fn capabilities_of_a_user_namespace_are_none() {
+    let tree = Tree::good().link("proc/self/ns/user", "user:[4026532201]");
+    let diagnosis = tree.diagnose(Some(Abi::NotPermitted));
+    assert_why(&diagnosis, "user namespace");
+    assert_eq!(diagnosis.record.obstacles.len(), 1);
+    let initial = Tree::good().link("proc/self/ns/user", "user:[4026531837]");
+    assert!(initial.diagnose(Some(Abi::Merged)).record.able);
+}
+
+#[test]
+fn without_sysfs_nothing_else_is_blamed() {
+    let diagnosis = Tree::good().without("sys").diagnose(Some(Abi::Merged));
+    assert_why(&diagnosis, "no /sys");
+    assert_eq!(diagnosis.record.obstacles.len(), 1);
 }
 
 #[test]

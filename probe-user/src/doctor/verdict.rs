@@ -11,6 +11,7 @@ use crate::workload::device::UnsafeMode;
 use crate::workload::rights::Capability;
 
 use super::machine::{Kprobes, Lockdown, Machine, Presence};
+use super::refusal::{explain, locked_down, user_namespace};
 use super::symbols::{DISPATCH, GET_PHYS, Symbol};
 
 /// Something in the way, and how to remove it.
@@ -27,9 +28,30 @@ pub struct Verdict {
     pub obstacles: Vec<Obstacle>,
 }
 
-/// What keeps `backend` from attaching on `machine`, where the functions themselves are there.
+/// What keeps `backend` from attaching on `machine`, where the functions themselves are there: what the kernel lacks
+/// for it; else what happened when it was tried; else what the facts let expect.
 pub fn backend(machine: &Machine, backend: Backend) -> Verdict {
-    Verdict::new(match backend {
+    let lacks = lacks(machine, backend);
+    if !lacks.is_empty() {
+        return Verdict::new(lacks);
+    }
+    let rights = rights(machine, backend);
+    Verdict::new(match machine.trials.get(&backend) {
+        None => rights,
+        Some(Ok(())) => Vec::new(),
+        Some(Err(refusal)) if refusal.is_denied() && !rights.is_empty() => rights,
+        Some(Err(refusal)) => vec![explain(machine, backend, refusal)],
+    })
+}
+
+/// Whether trying `backend` can tell more than the facts do.
+pub fn is_worth_trying(machine: &Machine, backend: Backend) -> bool {
+    lacks(machine, backend).is_empty()
+}
+
+/// What the kernel has not, whoever asks.
+fn lacks(machine: &Machine, backend: Backend) -> Vec<Obstacle> {
+    match backend {
         Backend::Kprobe => kprobe_obstacles(machine),
         Backend::Fentry => trampoline_obstacles(machine),
         Backend::Fsession => {
@@ -43,6 +65,48 @@ pub fn backend(machine: &Machine, backend: Backend) -> Verdict {
             obstacles
         }
         Backend::KprobeSession => kprobe_session_obstacles(machine),
+    }
+}
+
+/// What this process may not do, as far as facts tell.
+fn rights(machine: &Machine, backend: Backend) -> Vec<Obstacle> {
+    let mut obstacles: Vec<Obstacle> = everywhere(machine).into_iter().collect();
+    if machine.may(Capability::SysAdmin) {
+    } else if matches!(backend, Backend::Fsession | Backend::Fentry) && machine.presence == Presence::Module {
+        // BPF_BTF_GET_FD_BY_ID, the only way to name a module's BTF, asks for it (syscall.c, Linux 7.3).
+        obstacles.push(obstacle(
+            "iommufd is a module, and naming its BTF to the kernel needs CAP_SYS_ADMIN",
+            "give the process CAP_SYS_ADMIN",
+        ));
+    } else if let (Backend::Kprobe, Some(level)) = (backend, machine.paranoid.filter(|level| *level > 2)) {
+        obstacles.push(obstacle(
+            &format!(
+                "kernel.perf_event_paranoid is {level}: on Debian's kernels perf_event_open then needs CAP_SYS_ADMIN"
+            ),
+            "give the process CAP_SYS_ADMIN, or `sysctl kernel.perf_event_paranoid=2`",
+        ));
+    }
+    if backend == Backend::Kprobe && machine.lockdown == Lockdown::Confidentiality {
+        obstacles.push(locked_down());
+    }
+    obstacles
+}
+
+/// What every backend needs of the process.
+fn everywhere(machine: &Machine) -> Option<Obstacle> {
+    if machine.user_namespace {
+        return Some(user_namespace());
+    }
+    let lacking: Vec<&str> = [Capability::Bpf, Capability::Perfmon]
+        .into_iter()
+        .filter(|capability| !machine.may(*capability))
+        .map(Capability::name)
+        .collect();
+    (!lacking.is_empty()).then(|| {
+        obstacle(
+            &format!("{} not held", lacking.join(" and ")),
+            "run as root, or give the process CAP_BPF and CAP_PERFMON",
+        )
     })
 }
 
@@ -84,37 +148,37 @@ pub fn ways(machine: &Machine) -> Vec<Backend> {
 
 /// Can the calls of this machine be recorded? Obstacles that follow from an earlier one are left out.
 pub fn record(machine: &Machine) -> Verdict {
-    if let Some(missing) = missing_functions(machine) {
-        return Verdict::new(vec![missing]);
+    let possible = possible(machine);
+    if !possible.able || !ways(machine).is_empty() {
+        return possible;
+    }
+    if let Some(first) = everywhere(machine) {
+        return Verdict::new(vec![first]);
     }
     let mut obstacles = Vec::new();
-    if machine.lockdown == Lockdown::Confidentiality {
-        obstacles.push(obstacle(
-            "the kernel is locked down to confidentiality: BPF may not read kernel memory, kprobes may not be set",
-            "boot with lockdown=integrity or without lockdown",
-        ));
-    }
-    let lacking: Vec<&str> = [Capability::Bpf, Capability::Perfmon]
-        .into_iter()
-        .filter(|capability| !machine.may(*capability))
-        .map(Capability::name)
-        .collect();
-    if !lacking.is_empty() {
-        obstacles.push(obstacle(
-            &format!("{} not held", lacking.join(" and ")),
-            "run as root, or give the process CAP_BPF and CAP_PERFMON",
-        ));
-    }
-    if obstacles.is_empty() && ways(machine).is_empty() {
-        for way in Backend::ALL {
-            for shut in backend(machine, way).obstacles {
-                if !obstacles.contains(&shut) {
-                    obstacles.push(shut);
-                }
+    for way in Backend::ALL {
+        for shut in backend(machine, way).obstacles {
+            if !obstacles.contains(&shut) {
+                obstacles.push(shut);
             }
         }
     }
     Verdict::new(obstacles)
+}
+
+/// Is there anything to record, and the files that every backend reads?
+pub fn possible(machine: &Machine) -> Verdict {
+    let missing = missing_functions(machine);
+    Verdict::new(missing.or_else(|| no_sysfs(machine)).into_iter().collect())
+}
+
+fn no_sysfs(machine: &Machine) -> Option<Obstacle> {
+    (!machine.sysfs).then(|| {
+        obstacle(
+            "there is no /sys: the kernel's types, its CPUs and its kprobe events are there",
+            "mount -t sysfs sysfs /sys (in a container: give it the machine's /sys)",
+        )
+    })
 }
 
 /// Can `iovascope load` run here?
@@ -123,7 +187,12 @@ pub fn load(machine: &Machine) -> Verdict {
         return Verdict::new(vec![missing]);
     }
     let mut obstacles = Vec::new();
-    if !machine.may(Capability::SysRawio) {
+    if machine.user_namespace {
+        obstacles.push(obstacle(
+            "this is a user namespace, and GET_PA asks for CAP_SYS_RAWIO in the initial one",
+            "run it as root outside of the container, or in one without a user namespace",
+        ));
+    } else if !machine.may(Capability::SysRawio) {
         obstacles
             .push(obstacle("CAP_SYS_RAWIO is missing", "run as root, or give the process CAP_SYS_RAWIO"));
     }
@@ -217,16 +286,6 @@ fn kprobe_obstacles(machine: &Machine) -> Vec<Obstacle> {
         obstacles
             .push(obstacle(&format!("kprobes may not touch {name}"), "a kernel that does not blacklist it"));
     }
-    if let Some(level) = machine.paranoid.filter(|level| *level > 2)
-        && !machine.may(Capability::SysAdmin)
-    {
-        obstacles.push(obstacle(
-            &format!(
-                "kernel.perf_event_paranoid is {level}: on Debian's kernels perf_event_open then needs CAP_SYS_ADMIN"
-            ),
-            "give the process CAP_SYS_ADMIN, or `sysctl kernel.perf_event_paranoid=2`",
-        ));
-    }
     obstacles.extend(ambiguous(machine));
     obstacles
 }
@@ -275,16 +334,9 @@ fn trampoline_obstacles(machine: &Machine) -> Vec<Obstacle> {
     if obstacles.is_empty() && machine.btf.functions == Some(false) {
         obstacles.push(obstacle("BTF does not describe the probed functions", "kprobe, which needs no BTF"));
     }
-    // BPF_BTF_GET_FD_BY_ID, the only way to name a module's BTF, asks for it (syscall.c, Linux 7.3).
-    if machine.presence == Presence::Module && !machine.may(Capability::SysAdmin) {
-        obstacles.push(obstacle(
-            "iommufd is a module, and naming its BTF to the kernel needs CAP_SYS_ADMIN",
-            "give the process CAP_SYS_ADMIN",
-        ));
-    }
     obstacles
 }
 
-fn obstacle(why: &str, remedy: &str) -> Obstacle {
+pub(super) fn obstacle(why: &str, remedy: &str) -> Obstacle {
     Obstacle { why: why.to_owned(), remedy: remedy.to_owned() }
 }

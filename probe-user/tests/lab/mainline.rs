@@ -18,6 +18,7 @@ mod privacy;
 mod random;
 mod recorder;
 mod residue;
+mod rights;
 mod serve;
 mod stops;
 mod truth;

@@ -1,4 +1,5 @@
-//! A machine with 64 possible CPUs: every one has counters of its own.
+//! A machine with 64 possible CPUs: every one has counters of its own. And, because few tests follow: lockdown, which
+//! stays until a guest ends.
 
 use std::fs;
 
@@ -44,4 +45,35 @@ fn the_maps_take_at_most_64_mib(backend: &str) {
     assert!(sum <= LIMIT, "{sum} bytes: {maps:#?}");
     assert_eq!(guest::report(&file)["header"]["cpus"], 64);
     guest::nothing_left();
+}
+
+/// Last: lockdown stays until the guest ends.
+#[test]
+fn under_lockdown_to_confidentiality_what_works_is_used() {
+    let level = "/sys/kernel/security/lockdown";
+    if !std::path::Path::new(level).exists() {
+        guest::succeed(std::process::Command::new("mount").args([
+            "-t",
+            "securityfs",
+            "none",
+            "/sys/kernel/security",
+        ]));
+    }
+    fs::write(level, "confidentiality").unwrap();
+    assert!(fs::read_to_string(level).unwrap().contains("[confidentiality]"));
+
+    let said = guest::stdout(&guest::succeed(&mut guest::iovascope(&["doctor"])));
+    assert!(said.contains("record: yes, by fsession, fentry, kprobe-session\n"), "{said}");
+    for backend in ["fsession", "fentry", "kprobe-session"] {
+        let recorded = guest::record_load_by(backend, "lockdown", "--size 1M --count 27 --threads 1");
+        let calls = guest::count(&guest::dispatched(&recorded.report), "IOAS_NOIOMMU_GET_PA", "ok");
+        assert_eq!(calls, 27, "{backend}: {}", recorded.report);
+        assert_eq!(recorded.report["complete"], true, "{backend}: {}", recorded.report["balance"]);
+    }
+    let output = guest::iovascope(&["record", "--backend", "kprobe", "-d", "50ms", "-o", "/tmp/k.iova"])
+        .output()
+        .unwrap();
+    let said = guest::stderr(&output);
+    assert_eq!(output.status.code(), Some(3), "{said}");
+    assert!(said.contains("confidentiality") && said.contains("what to do: fsession"), "{said}");
 }

@@ -35,7 +35,7 @@ pub(crate) fn the_verifier_takes_the_kprobe_programs() {
 /// Each backend names what it misses.
 pub(crate) fn no_backend_attaches() {
     for backend in Backend::ALL {
-        let error = trial::attach(backend).expect_err("there is no such function");
+        let error = trial::attach(backend, None).expect_err("there is no such function");
         let said = chain(&error);
         // A kernel without sessions lacks their functions first; and Linux 6.12 has them for kprobe sessions, but
         // its verifier does not let a program read memory of no type.

@@ -112,19 +112,14 @@ struct RawTracepointOpen {
 }
 
 /// Why the kernel refused a program.
-#[derive(Debug, thiserror::Error)]
-#[error("{error}{log}")]
-pub(super) struct Refused {
-    error: io::Error,
-    /// The verifier's last words, on lines of their own.
-    log: String,
+pub(super) struct Rejected {
+    pub(super) error: io::Error,
+    /// The verifier's words; empty where it was not asked.
+    pub(super) log: String,
 }
 
 /// Room for the verifier's log; the kernel keeps the end of a longer one.
-const LOG_SIZE: usize = 64 << 10;
-/// Lines of it that are shown: the verdict, and what led to it.
-const LOG_LINES: usize = 12;
-
+const LOG_SIZE: usize = 1 << 20;
 /// Load a program; one of a trampoline is loaded for a `place`.
 pub(super) fn load(
     name: &str,
@@ -132,7 +127,7 @@ pub(super) fn load(
     instructions: &[bpf_insn],
     attach: AttachType,
     place: Option<Place<'_>>,
-) -> Result<OwnedFd, Refused> {
+) -> Result<OwnedFd, Rejected> {
     let mut attr = ProgLoad::new_zeroed();
     attr.prog_type = attach.program_type() as u32;
     attr.insn_cnt = u32::try_from(instructions.len()).unwrap_or(u32::MAX);
@@ -157,15 +152,11 @@ pub(super) fn load(
     // The same refusal once more, this time with its reasons; a log cut short is ENOSPC.
     match command_fd(bpf_cmd::BPF_PROG_LOAD, &mut attr) {
         Ok(program) => Ok(program),
-        Err(_) => Err(Refused { error: refused, log: last_lines(&log) }),
+        Err(_) => {
+            let words = log.split(|byte| *byte == 0).next().unwrap_or_default();
+            Err(Rejected { error: refused, log: String::from_utf8_lossy(words).into_owned() })
+        }
     }
-}
-
-fn last_lines(log: &[u8]) -> String {
-    let text = String::from_utf8_lossy(log.split(|byte| *byte == 0).next().unwrap_or_default());
-    let lines: Vec<&str> = text.trim_end().lines().collect();
-    let skipped = lines.len().saturating_sub(LOG_LINES);
-    lines[skipped..].iter().flat_map(|line| ["\n    verifier: ", line]).collect()
 }
 
 /// Attach a loaded tracing program to the function it was loaded for, until the link is closed.
@@ -231,16 +222,6 @@ pub(super) fn command(command: bpf_cmd, attr: &mut impl IntoBytes) -> io::Result
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_last_words_are_kept() {
-        let lines: Vec<String> = (0..40).map(|line| format!("line {line}")).collect();
-        let mut bytes = lines.join("\n").into_bytes();
-        bytes.extend([0; 9]);
-        let shown = last_lines(&bytes);
-        assert!(shown.starts_with("\n    verifier: line 28\n") && shown.ends_with("verifier: line 39"));
-        assert_eq!(last_lines(&[0; 4]), "");
-    }
 
     #[test]
     fn attributes_are_laid_out_as_the_kernels() {

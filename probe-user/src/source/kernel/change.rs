@@ -78,10 +78,14 @@ struct Last {
 }
 
 impl KernelSource {
-    /// Let another backend count the calls that begin from now on.
-    pub fn change(&mut self, config: &Config) -> Result<Changed, SourceError> {
-        let mut later = Counting::attach(config)?;
-        later.note_baseline()?;
+    /// Let another backend count the calls that begin from now on. Where that cannot be attached, everything stays as
+    /// it is, and the inner error says why.
+    pub fn change(&mut self, config: &Config) -> Result<Result<Changed, SourceError>, SourceError> {
+        let attached = Counting::attach(config).and_then(|mut later| later.note_baseline().map(|()| later));
+        let mut later = match attached {
+            Ok(later) => later,
+            Err(error) => return Ok(Err(error)),
+        };
         let HandOver { at, slips, last, doubt } = hand_over(&self.counting, &later)?;
         later.note_start()?;
         let (from, to) = (self.backend(), later.backend());
@@ -109,7 +113,7 @@ impl KernelSource {
         }
         counters.by_backend.insert(from.name().to_owned(), counters.flow.clone());
         (self.by_backend, self.earlier) = (true, Some(earlier));
-        Ok(Changed { sample: Sample { at, counters }, from, to, slips })
+        Ok(Ok(Changed { sample: Sample { at, counters }, from, to, slips }))
     }
 }
 

@@ -24,9 +24,9 @@ mod objects;
 mod read;
 mod totals;
 mod tracepoint;
-#[cfg(feature = "lab")]
 pub mod trial;
 mod types;
+mod verifier;
 mod wall_clock;
 
 use std::num::{NonZeroU32, NonZeroU64};
@@ -139,6 +139,18 @@ pub enum SourceError {
     NoMissCounter { site: &'static str, field: &'static str },
     #[error("cannot read the BPF side's log: {0}")]
     Logs(String),
+}
+
+impl SourceError {
+    /// The kernel's error number, where it is the kernel that refused.
+    pub fn errno(&self) -> Option<i32> {
+        let number = |error: &(dyn std::error::Error + 'static)| {
+            let refused = error.downcast_ref::<verifier::Refused>().and_then(verifier::Refused::errno);
+            refused.or_else(|| error.downcast_ref::<std::io::Error>()?.raw_os_error())
+        };
+        std::iter::successors(Some(self as &(dyn std::error::Error + 'static)), |error| error.source())
+            .find_map(number)
+    }
 }
 
 /// Programs that are loaded, attached and counting.

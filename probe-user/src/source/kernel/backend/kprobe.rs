@@ -5,6 +5,7 @@ use aya::programs::links::FdLink;
 use probe_common::site::{SITES, Site};
 
 use super::super::misses::{FdInfo, Misses, RunTime};
+use super::super::verifier::refused;
 use super::super::{Programs, SourceError};
 
 /// The two attached programs of one site.
@@ -31,10 +32,7 @@ pub(super) fn attach(
 ) -> Result<Vec<SiteProbes>, SourceError> {
     for site in &SITES {
         for name in [site.kprobe.entry, site.kprobe.exit] {
-            programs
-                .kprobe(name)?
-                .load()
-                .map_err(|source| SourceError::Program { program: name, source: Box::new(source) })?;
+            programs.kprobe(name)?.load().map_err(refused(name))?;
         }
     }
     let mut attach = |site| attach_site(programs, site, module).inspect(|_| attached());

@@ -29,22 +29,12 @@ pub(super) fn attach(
     let loader = Loader::new(programs)?;
     let load = |site: &'static Site| {
         let name = if config.needs_extra() { site.kprobe_session_extra } else { site.kprobe_session };
-        let program = loader.load(site, AttachType::KprobeSession, name).map_err(explained)?;
+        let program = loader.load(site, AttachType::KprobeSession, name)?;
         Ok((site, name, program))
     };
     let programs = SITES.iter().map(load).collect::<Result<Vec<_>, SourceError>>()?;
     let link = |(site, name, program)| Session::link(site, name, program).inspect(|_| attached());
     programs.into_iter().map(link).collect::<Result<_, _>>().map(Sessions)
-}
-
-/// The verifier takes `bpf_rdonly_cast` to void, by which our programs read the kernel's memory, since Linux 6.17
-/// (kernel/bpf/verifier.c); before, its type must be a structure.
-fn explained(error: SourceError) -> SourceError {
-    let is_cast = |source: &dyn std::error::Error| source.to_string().contains("bpf_rdonly_cast");
-    match error {
-        SourceError::Program { source, .. } if is_cast(&*source) => SourceError::OldSession(source),
-        other => other,
-    }
 }
 
 impl Sessions {

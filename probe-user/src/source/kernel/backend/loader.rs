@@ -18,9 +18,10 @@ use probe_common::kfunc::{KFUNCS, Kfunc};
 use probe_common::site::{SITES, Site};
 use probe_common::wire::BLOCKS_MAP;
 
-use super::super::bpf::{self, AttachType, Place};
+use super::super::bpf::{self, AttachType, Place, Rejected};
 use super::super::objects;
 use super::super::types::Types;
+use super::super::verifier::Refused;
 use super::super::{Programs, SourceError};
 use crate::btf::Btf;
 
@@ -85,7 +86,7 @@ impl Loader {
             self.name_kfunc(instruction)?;
         }
         bpf::load(name, &self.object.license, &instructions, attach, place)
-            .map_err(|refused| SourceError::Program { program: name, source: Box::new(refused) })
+            .map_err(|rejected| explained(attach, name, rejected))
     }
 
     /// Give a call of a kernel function the kernel's own id.
@@ -98,6 +99,16 @@ impl Loader {
         instruction.set_src_reg(BPF_PSEUDO_KFUNC_CALL.to_le_bytes()[0]);
         Ok(())
     }
+}
+
+/// The verifier takes `bpf_rdonly_cast` to void, by which programs of sessions over the function graph tracer read the
+/// kernel's memory, since Linux 6.17 (kernel/bpf/verifier.c); before, its type must be a structure.
+fn explained(attach: AttachType, program: &'static str, rejected: Rejected) -> SourceError {
+    if attach == AttachType::KprobeSession && rejected.log.contains("bpf_rdonly_cast") {
+        return SourceError::OldSession(Box::new(rejected.error));
+    }
+    let refused = Refused::new(program, rejected.error, &rejected.log);
+    SourceError::Program { program, source: Box::new(refused) }
 }
 
 /// The kernel function that an instruction calls by our number.
