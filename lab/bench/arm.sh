@@ -8,6 +8,10 @@ shift 3
 mkdir "$LAB_OUT/$name"
 cd "$LAB_OUT/$name"
 uname -r > kernel
+if [ "$tool" = newest ]; then
+	. "$here/newest.sh"
+	tool=bpftrace
+fi
 # The driver takes a loop a word.
 drive="$here/bare_loop driver.json $loops"
 case $tool in

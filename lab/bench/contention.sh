@@ -6,6 +6,10 @@ here=$(dirname "$0")
 tool=$1
 shift
 uname -r > kernel
+if [ "$tool" = newest ]; then
+	. "$here/newest.sh"
+	tool=bpftrace
+fi
 case $tool in
 bpftrace)
 	bpftrace -f json -o tool.json -c "sh $here/drive.sh" "$here/$1" 2> said

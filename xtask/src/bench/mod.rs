@@ -2,6 +2,7 @@
 
 mod completeness;
 mod driver;
+mod newest;
 mod overhead;
 
 use std::process::ExitCode;

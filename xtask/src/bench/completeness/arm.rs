@@ -13,12 +13,14 @@ pub(super) struct Arm {
 pub(super) enum Tool {
     /// `iovascope record --backend …`.
     Ours(&'static str),
-    /// A bpftrace script of `lab/bench/`.
+    /// A bpftrace script of `lab/bench/`, by the guest's own bpftrace.
     Bpftrace(&'static str),
+    /// The same by the newest that Debian has.
+    Newest(&'static str),
 }
 
 /// Every arm, in the order of the table. A new one is a row here.
-pub(super) const ARMS: [Arm; 7] = [
+pub(super) const ARMS: [Arm; 10] = [
     Arm { name: "iovascope, fsession", what: "`record --backend fsession`", tool: Tool::Ours("fsession") },
     Arm { name: "iovascope, fentry", what: "`record --backend fentry`", tool: Tool::Ours("fentry") },
     Arm {
@@ -42,6 +44,21 @@ pub(super) const ARMS: [Arm; 7] = [
         what: "entries and returns counted, `lab/bench/seen-counts.bt`",
         tool: Tool::Bpftrace("seen-counts.bt"),
     },
+    Arm {
+        name: "bpftrace (newest), fentry + fexit",
+        what: "the same script, `lab/bench/seen-fentry.bt`",
+        tool: Tool::Newest("seen-fentry.bt"),
+    },
+    Arm {
+        name: "bpftrace (newest), kprobe + kretprobe",
+        what: "the same script, `lab/bench/seen-kprobe.bt`",
+        tool: Tool::Newest("seen-kprobe.bt"),
+    },
+    Arm {
+        name: "bpftrace (newest), the same without the module's name",
+        what: "a kprobe session, `lab/bench/seen-session.bt`",
+        tool: Tool::Newest("seen-session.bt"),
+    },
 ];
 
 impl Tool {
@@ -50,6 +67,7 @@ impl Tool {
         match self {
             Self::Ours(backend) => ["iovascope", backend],
             Self::Bpftrace(script) => ["bpftrace", script],
+            Self::Newest(script) => ["newest", script],
         }
     }
 }
@@ -62,7 +80,7 @@ mod tests {
     #[test]
     fn scripts_exist() {
         for arm in &ARMS {
-            if let Tool::Bpftrace(script) = arm.tool {
+            if let Tool::Bpftrace(script) | Tool::Newest(script) = arm.tool {
                 assert!(workspace::root().join("lab/bench").join(script).is_file(), "{script}");
                 assert!(arm.what.contains(script), "{script}");
             }

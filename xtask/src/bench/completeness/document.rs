@@ -24,9 +24,10 @@ tool have, and what does it say of the others?
 ";
 
 const METHOD: &str = "\
-The column of calls has a number for each boot, in order of size; the figures beside are of the middle one. What is
-true is what the caller's own clock says, around the system call, in the same run. Times are an emulator's: compare
-them within a row.
+The column of calls has a number for each boot, in order of size; the figures and words beside are of the middle one. The
+last column is what the tool says there of calls that it does not have. What is true is what the caller's own clock says,
+around the system call, in the same run. Times are an emulator's: compare them within a row. bpftrace comes twice, as Debian
+stable has it and as unstable does.
 
 ## Why calls get lost
 
@@ -41,7 +42,8 @@ them within a row.
   too.
 * **A kprobe session has neither.** The function graph tracer keeps each call on its thread's own shadow stack, and runs
   the program with preemption off: no thread can be in the way of another's call. It costs twice as much as a
-  trampoline (docs/overhead.md).
+  trampoline (docs/overhead.md). bpftrace makes a session of a kprobe and a kretprobe since 0.26, if both name the
+  function and not its module; with the module's name they are a pair as before. It says no word either way.
 
 ## What iovascope does about it
 
@@ -54,7 +56,6 @@ calls is not accounted for by any of our backends.
 /// What the run was made of.
 pub(super) struct Facts {
     pub(super) kernel: String,
-    pub(super) bpftrace: Option<String>,
     pub(super) commit: String,
     pub(super) boots: usize,
 }
@@ -72,12 +73,11 @@ pub(super) fn write(table: &str, facts: &Facts) -> Result<()> {
 }
 
 fn render(table: &str, facts: &Facts) -> String {
-    let mut made = vec![
+    let made = [
         format!("* kernel {} (Debian's, iommufd and VFIO as modules), in an emulated VM", facts.kernel),
         format!("* iovascope at {}", facts.commit),
         format!("* {} boots an arm", facts.boots),
     ];
-    made.extend(facts.bpftrace.iter().map(|version| format!("* {version}")));
     let arms: Vec<String> = ARMS.iter().map(|arm| format!("* {}: {}", arm.name, arm.what)).collect();
     format!("{HEAD}\n{table}\n{METHOD}\n## Made with\n\n{}\n\n{}\n", made.join("\n"), arms.join("\n"))
 }

@@ -82,8 +82,11 @@ pub(super) fn bpftrace(output: &str, words: &str) -> Result<Seen> {
             maps.extend(data);
         }
     }
-    let warned = words.lines().any(|line| !line.trim().is_empty());
-    let mut said = Vec::new();
+    // Its compiler's remarks on the script are of the kind `…/seen-kprobe.bt:5:13-18: WARNING`, and lines indented below.
+    let of_script = |line: &str| line.contains(".bt:") || line.starts_with([' ', '\t']);
+    let said = words.lines().filter(|line| !line.trim().is_empty() && !of_script(line));
+    let mut said: Vec<String> = said.map(str::to_owned).collect();
+    let warned = !said.is_empty();
     let mut seen = match (maps.get("@ns"), maps.get("@seen")) {
         (Some(histogram), _) => distribution(histogram)?,
         (None, Some(count)) => {
@@ -172,8 +175,11 @@ mod tests {
             (&["2 threads left in its map".to_owned()][..], false)
         );
         let counts = r#"{"type": "map", "data": {"@entries": 640, "@seen": 592}}"#;
+        let remark = "/a/b.bt:6:2-21: WARNING: Return value discarded.\n    delete(@start, tid);\n    ~~~~\n";
+        assert!(!bpftrace(counts, remark).unwrap().warned);
         let seen = bpftrace(counts, "WARNING: something\n").unwrap();
         assert_eq!((seen.calls, seen.median, seen.warned), (592, None, true));
+        assert_eq!(seen.said, ["WARNING: something", "640 entries"]);
         assert!(bpftrace("{\"data\": {}}", "").is_err());
     }
 }

@@ -21,7 +21,7 @@ use self::arm::{ARMS, Arm, Tool};
 use self::document::Facts;
 use self::evidence::{Seen, Truth};
 use self::table::Row;
-use super::overhead;
+use super::{newest, overhead};
 use crate::cache::Cache;
 use crate::debian::Mirror;
 use crate::ui::Step;
@@ -61,28 +61,31 @@ impl Completeness {
         let folder = overhead::empty(&workspace::root().join("out/bench/completeness"))?;
         // Before building: the tree may move on while guests run.
         let commit = overhead::commit();
-        let arms = self.chosen()?;
+        let mut arms = self.chosen()?;
         setup::ensure(&self.mirror, &["mainline"])?;
         let kit = kit(folder.join("kit"), &build::binary(&self.mirror)?)?;
-        let mut rows: Vec<Row> = arms.iter().map(|&arm| Row { arm, boots: Vec::new() }).collect();
-        let mut readings = Vec::new();
+        let wants_newest = arms.iter().any(|arm| matches!(arm.tool, Tool::Newest(_)));
+        let newest = if wants_newest { newest::find(&self.mirror) } else { None };
+        arms.retain(|arm| newest.is_some() || !matches!(arm.tool, Tool::Newest(_)));
+        let mut rows: Vec<Row> =
+            arms.iter().map(|&arm| Row { arm, version: None, boots: Vec::new() }).collect();
+        let mut kernel = String::new();
         for repeat in 1..=self.repeats {
             for row in &mut rows {
                 ui::say(format!("[bench] {}, boot {repeat} of {}", row.arm.name, self.repeats));
                 let out = folder.join(format!("{}-{repeat}", row.arm.name.replace([',', ' '], "")));
-                let reading = boot(row.arm, &kit, &out)
+                let reading = boot(row.arm, &kit, newest.as_deref(), &out)
                     .with_context(|| format!("the arm {:?} has no result", row.arm.name))?;
-                row.boots.push((reading.seen.clone(), reading.truth));
-                readings.push(reading);
+                row.boots.push((reading.seen, reading.truth));
+                row.version = reading.version;
+                kernel = reading.kernel;
             }
         }
         table::check(&rows)?;
         let text = table::table(&rows)?;
         ui::answer(&text);
-        if self.arms.is_empty() && self.repeats >= REPEATS {
-            let kernel = readings.first().map(|reading| reading.kernel.clone()).unwrap_or_default();
-            let bpftrace = readings.iter().find_map(|reading| reading.version.clone());
-            document::write(&text, &Facts { kernel, bpftrace, commit, boots: usize::from(self.repeats) })?;
+        if rows.len() == ARMS.len() && self.repeats >= REPEATS {
+            document::write(&text, &Facts { kernel, commit, boots: usize::from(self.repeats) })?;
         }
         step.done();
         Ok(ExitCode::SUCCESS)
@@ -113,7 +116,7 @@ fn kit(folder: PathBuf, iovascope: &Path) -> Result<PathBuf> {
     Ok(folder)
 }
 
-fn boot(arm: &Arm, kit: &Path, out: &Path) -> Result<Reading> {
+fn boot(arm: &Arm, kit: &Path, newest: Option<&Path>, out: &Path) -> Result<Reading> {
     fs::create_dir_all(out).with_context(|| format!("cannot make {}", out.display()))?;
     let mut share = OsString::from("bench=");
     share.push(kit);
@@ -121,13 +124,16 @@ fn boot(arm: &Arm, kit: &Path, out: &Path) -> Result<Reading> {
     // Reserved at boot the huge pages adjoin each other: scans are long, and callers wait.
     lab.args(["lab", "run", "--no-build", "--append", "hugepages=72"]);
     lab.arg("--out").arg(out).arg("--share").arg(share);
+    if let Some(folder) = newest.filter(|_| matches!(arm.tool, Tool::Newest(_))) {
+        lab.arg("--share").arg(newest::share(folder));
+    }
     lab.args(["--", "sh", "/lab/share/bench/contention.sh"]).args(arm.tool.words());
     tool::logged(&mut lab, &out.join("log"))?;
     let text =
         |name: &str| fs::read_to_string(out.join(name)).with_context(|| format!("its guest left no {name}"));
     let seen = match arm.tool {
         Tool::Ours(_) => evidence::ours(&text("tool.json")?, &text("strict")?)?,
-        Tool::Bpftrace(_) => evidence::bpftrace(&text("tool.json")?, &text("said")?)?,
+        Tool::Bpftrace(_) | Tool::Newest(_) => evidence::bpftrace(&text("tool.json")?, &text("said")?)?,
     };
     let version = text("version").ok().map(|text| text.trim().to_owned());
     let kernel = text("kernel")?.trim().to_owned();

@@ -33,8 +33,12 @@ pub(super) enum Tool {
     Watched {
         mode: &'static str,
     },
-    /// A bpftrace script of `lab/bench/` that does the same work.
+    /// A bpftrace script of `lab/bench/` that does the same work, by the guest's own bpftrace.
     Bpftrace {
+        script: &'static str,
+    },
+    /// The same by the newest that Debian has.
+    Newest {
         script: &'static str,
     },
 }
@@ -47,7 +51,7 @@ pub(super) const WATCHED_BY: &str = "fsession";
 pub(super) const PEERS: [&str; 2] = ["bpftrace-fentry", "bpftrace-kprobe"];
 
 /// Every arm, in the order of the table. A new one is a row here.
-pub(super) const ARMS: [Arm; 16] = [
+pub(super) const ARMS: [Arm; 18] = [
     Arm {
         name: NONE,
         what: "no probe: the caller, the system call, the ioctl, the scan",
@@ -128,6 +132,16 @@ pub(super) const ARMS: [Arm; 16] = [
         what: "bpftrace, the same work by kprobe and kretprobe",
         tool: Tool::Bpftrace { script: "same-work-kprobe.bt" },
     },
+    Arm {
+        name: "newest-bpftrace-fentry",
+        what: "the newest bpftrace, the same work by fentry and fexit",
+        tool: Tool::Newest { script: "same-work-fentry.bt" },
+    },
+    Arm {
+        name: "newest-bpftrace-kprobe",
+        what: "the newest bpftrace, the same work by kprobe and kretprobe",
+        tool: Tool::Newest { script: "same-work-kprobe.bt" },
+    },
 ];
 
 /// One closed loop of GET_PA calls.
@@ -166,7 +180,11 @@ impl Arm {
     }
 
     pub(super) fn is_by_bpftrace(&self) -> bool {
-        matches!(self.tool, Tool::Empty { .. } | Tool::Bpftrace { .. })
+        matches!(self.tool, Tool::Empty { .. } | Tool::Bpftrace { .. } | Tool::Newest { .. })
+    }
+
+    pub(super) fn is_newest(&self) -> bool {
+        matches!(self.tool, Tool::Newest { .. })
     }
 
     /// A loop as this arm runs it.
@@ -180,6 +198,7 @@ impl Arm {
             Tool::Nothing => vec!["nothing"],
             Tool::Empty { script, .. } => vec!["empty", script],
             Tool::Bpftrace { script } => vec!["bpftrace", script],
+            Tool::Newest { script } => vec!["newest", script],
             Tool::Watched { mode } => vec!["watched", mode, "--backend", WATCHED_BY],
             Tool::Ours { backend, options } => {
                 let choice = if binary.chooses { vec!["--backend", backend] } else { Vec::new() };
@@ -268,7 +287,8 @@ mod tests {
         assert_eq!(ARMS[0].name, NONE);
         assert!(PEERS.iter().all(|peer| unique.contains(peer)));
         for arm in &ARMS {
-            if let Tool::Empty { script, .. } | Tool::Bpftrace { script } = arm.tool {
+            if let Tool::Empty { script, .. } | Tool::Bpftrace { script } | Tool::Newest { script } = arm.tool
+            {
                 assert!(workspace::root().join("lab/bench").join(script).is_file(), "{script}");
             }
         }
@@ -281,7 +301,7 @@ mod tests {
         let is_ours = |arm: &&Arm| match arm.tool {
             Tool::Ours { backend, .. } => backend != "kprobe",
             Tool::Watched { .. } => true,
-            Tool::Nothing | Tool::Empty { .. } | Tool::Bpftrace { .. } => false,
+            Tool::Nothing | Tool::Empty { .. } | Tool::Bpftrace { .. } | Tool::Newest { .. } => false,
         };
         let ours: Vec<_> = ARMS.iter().filter(is_ours).map(|arm| arm.name).collect();
         assert_eq!(names(&missing), ours);

@@ -1,5 +1,6 @@
 //! `docs/overhead.md`: the tables with what they were made of and what they cannot show.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::process::Command;
 
@@ -50,9 +51,9 @@ kernel's own count. A baseline that varies by more than 1 % fails the run.
   reading takes no lock and no program.
 * **bpftrace** does the same work: latency by command, by scan length and of failures, run length by stop,
   errnos by command, calls by process (`lab/bench/same-work-*.bt`). One map operation per entry, and nothing
-  stored that the return can read for itself. Calls by process are 133 of its instructions, and iovascope does
-  not keep them yet. For the rest bpftrace does less: its histograms have one bucket per power of two where ours
-  have up to 128, it keeps no sums, minima or maxima, and it does not account for calls that it missed.
+  stored that the return can read for itself. It still does less: its histograms have one bucket per power of two where
+  ours have up to 128, it keeps no sums, minima or maxima, and it does not account for calls that it missed. It comes
+  twice: as Debian stable has it, and the newest, unstable's.
 
 ## What instructions do not show
 
@@ -78,7 +79,8 @@ So the numbers are exact about the work that is done, and say nothing about the 
 /// What the run was made of.
 pub(super) struct Facts {
     kernel: String,
-    bpftrace: Option<String>,
+    /// Of the tools that were asked, each once.
+    versions: Vec<String>,
     qemu: String,
     commit: String,
     repeats: usize,
@@ -103,7 +105,7 @@ impl Facts {
         let version = tool::output(Command::new("qemu-system-x86_64").arg("--version"))?;
         Ok(Self {
             kernel: first.kernel.clone(),
-            bpftrace: readings.iter().find_map(|reading| reading.version.clone()),
+            versions: versions(readings),
             qemu: version.lines().next().unwrap_or_default().to_owned(),
             commit,
             repeats,
@@ -112,6 +114,20 @@ impl Facts {
             programs: programs(readings),
         })
     }
+}
+
+/// What tools say of their versions, and which arms that is.
+fn versions(readings: &[Reading]) -> Vec<String> {
+    let mut arms: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for reading in readings {
+        if let Some(version) = &reading.version {
+            arms.entry(version).or_default().insert(reading.arm);
+        }
+    }
+    let line = |(version, arms): (&str, BTreeSet<&str>)| {
+        format!("{version}: {}", arms.into_iter().collect::<Vec<_>>().join(", "))
+    };
+    arms.into_iter().map(line).collect()
 }
 
 /// The tree's commit now, where git knows it.
@@ -162,7 +178,7 @@ fn render(results: &Results, facts: &Facts) -> String {
         format!("iovascope at {}", facts.commit),
         format!("{} boots an arm", facts.repeats),
     ];
-    made.extend(facts.bpftrace.clone());
+    made.extend(facts.versions.clone());
     let arms = ARMS.iter().map(|arm| {
         let absent = if facts.missing.contains(&arm.name) { " (not offered by this iovascope)" } else { "" };
         format!("`{}`: {}{absent}", arm.name, arm.what)
@@ -197,7 +213,7 @@ mod tests {
         let results = Results(vec![of("none", 1739.0), of("kprobe", 2739.0)]);
         let facts = Facts {
             kernel: "7.3.4-made-up".to_owned(),
-            bpftrace: None,
+            versions: vec!["bpftrace v0.0.1: a, b".to_owned()],
             qemu: "QEMU made up".to_owned(),
             commit: "0123456".to_owned(),
             repeats: 3,
@@ -210,6 +226,7 @@ mod tests {
             "\n`overhead: best +1,000, kprobe +1,000 instructions per GET_PA`\n",
             "* kernel 7.3.4-made-up",
             "* 3 boots an arm\n",
+            "* bpftrace v0.0.1: a, b\n",
             "`fsession`: iovascope, everything (not offered by this iovascope)",
             "`iovascope load` adds 261 instructions",
             "| kprobe a ",

@@ -10,6 +10,7 @@ use anyhow::{Context, Result, anyhow};
 
 use super::arm::{self, Arm, Binary, Loop, Tool};
 use super::evidence::{self, Program};
+use crate::bench::newest;
 use crate::{tool, ui, workspace};
 
 /// Huge pages that the drivers need at once, and some to spare.
@@ -21,6 +22,8 @@ const QUIET: &str = "echo never > /sys/kernel/mm/transparent_hugepage/enabled";
 /// so that what is built meanwhile does not come into a run.
 pub(super) struct Kit {
     folder: PathBuf,
+    /// The newest bpftrace, where it was asked for and can be had.
+    pub(super) newest: Option<PathBuf>,
     pub(super) binary: Binary,
 }
 
@@ -39,7 +42,7 @@ impl Kit {
             put(&entry.path(), Path::new(&entry.file_name()))?;
         }
         let binary = Binary::ask(&folder.join("iovascope"))?;
-        Ok(Self { folder, binary })
+        Ok(Self { folder, newest: None, binary })
     }
 }
 
@@ -59,6 +62,9 @@ impl Boot {
         let mut lab = tool::this();
         lab.args(["lab", "run", "--icount", "--no-build", "--mem", "1G"]);
         lab.arg("--out").arg(&self.out).arg("--share").arg(share);
+        if let Some(folder) = &kit.newest {
+            lab.arg("--share").arg(newest::share(folder));
+        }
         lab.args(["--", "sh", "-euc", &self.script(kit, loops)]);
         tool::logged(&mut lab, &self.out.join("log"))?;
         let read = |arm: &&'static Arm| {
@@ -139,7 +145,9 @@ impl Reading {
                 evidence::check_ours(&text("tool.json")?, arm::WATCHED_BY, &driven.calls)?;
                 evidence::check_watched(&text("looks")?)?;
             }
-            Tool::Bpftrace { .. } => evidence::check_bpftrace(&text("tool.json")?, &driven.calls)?,
+            Tool::Bpftrace { .. } | Tool::Newest { .. } => {
+                evidence::check_bpftrace(&text("tool.json")?, &driven.calls)?;
+            }
         }
         let programs = match arm.tool {
             Tool::Nothing => Vec::new(),

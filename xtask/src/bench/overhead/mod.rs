@@ -26,6 +26,7 @@ pub(super) use self::document::commit;
 use self::guest::{Boot, Kit, Reading};
 pub(super) use self::table::markdown;
 use self::table::{Results, Row, Series};
+use super::newest;
 use crate::cache::Cache;
 use crate::debian::Mirror;
 use crate::ui::Step;
@@ -68,11 +69,14 @@ impl Overhead {
         let folder = empty(&workspace::root().join("out/bench").join(name))?;
         // Before building: the tree may move on while guests run.
         let commit = commit();
-        let kit = self.kit(&folder)?;
-        let (arms, missing) = arm::choose(&self.arms, &kit.binary)?;
+        let mut kit = self.kit(&folder)?;
+        let (mut arms, missing) = arm::choose(&self.arms, &kit.binary)?;
         for arm in &missing {
             step.note(format!("this iovascope has no backend for the arm {}: left out", arm.name));
         }
+        let wants_newest = arms.iter().any(|arm| arm.is_newest());
+        kit.newest = if wants_newest { newest::find(&self.mirror) } else { None };
+        arms.retain(|arm| kit.newest.is_some() || !arm.is_newest());
         let loops = if self.quick { &LOOPS[..1] } else { &LOOPS[..] };
         let jobs =
             self.jobs.map_or_else(|| thread::available_parallelism().map_or(1, usize::from), usize::from);
@@ -81,7 +85,7 @@ impl Overhead {
         results.check()?;
         ui::answer(results.tables());
         let facts = Facts::gather(&readings, commit, self.repeats(), &missing)?;
-        if self.is_whole() {
+        if self.is_whole() && kit.newest.is_some() {
             document::write(&results, &facts)?;
         }
         ui::answer(document::driver_line(&results, &facts));
