@@ -51,11 +51,11 @@ const TAIL: u64 = 100;
 /// Fewer calls have no tail.
 const ENOUGH: u64 = 1000;
 
-/// What a window says, most important first. `page_size` in bytes; `backend` recorded it.
-pub fn of(window: &Window, page_size: u64, backend: &str) -> Vec<Finding> {
+/// What a window says, most important first; `backend` recorded it under `conditions`.
+pub fn of(window: &Window, conditions: Conditions, backend: &str) -> Vec<Finding> {
     let mut found = Vec::new();
     trust(window, backend, &mut found);
-    scans(window, page_size, &mut found);
+    scans(window, conditions, &mut found);
     errors(window, &mut found);
     found.sort_by_key(|finding| finding.severity);
     found
@@ -117,7 +117,7 @@ fn trust(window: &Window, backend: &str, found: &mut Vec<Finding>) {
     }
 }
 
-fn scans(window: &Window, page_size: u64, found: &mut Vec<Finding>) {
+fn scans(window: &Window, conditions: Conditions, found: &mut Vec<Finding>) {
     let Some(scans) = &window.counters.get_phys else { return };
     if let Some(latency) = scans.latency() {
         if let Some(longest) = latency.largest().upper().filter(|&longest| longest > LONG_SCAN) {
@@ -145,7 +145,7 @@ fn scans(window: &Window, page_size: u64, found: &mut Vec<Finding>) {
         let what = format!("{} calls succeeded with physical address 0", unit::count(unmapped.count));
         add(found, Severity::Warning, what, "The first page was not mapped: callers must check for 0.");
     }
-    cost(scans, page_size, found);
+    cost(scans, conditions, found);
     let capped = scans.runs.get("cap").map_or(0, |runs| runs.count);
     let all: u64 = scans.runs.values().map(|runs| runs.count).sum();
     if all >= ENOUGH && capped * 100 >= all * 95 {
@@ -167,8 +167,8 @@ fn scans(window: &Window, page_size: u64, found: &mut Vec<Finding>) {
 /// Walking pages is worth a word from this share of the time in scans on.
 const WALKING: f64 = 0.8;
 
-fn cost(scans: &Scans, page_size: u64, found: &mut Vec<Finding>) {
-    let cost = ScanCost::of(scans, Conditions { page_size, clock_step: 1 });
+fn cost(scans: &Scans, conditions: Conditions, found: &mut Vec<Finding>) {
+    let cost = ScanCost::of(scans, conditions);
     let (is, advice) = match cost.linearity {
         Linearity::NotLinear { .. } => {
             ("is ", "No cost of a page holds here: see the latencies by scan length.")
@@ -218,6 +218,8 @@ mod tests {
     use crate::sample::{Calls, Counters, Instant};
     use probe_common::bucket::{LATENCY, LATENCY_FAILED};
 
+    const PLAIN: Conditions = Conditions { page_size: 4096, clock_step: 1 };
+
     fn window(counters: Counters) -> Window {
         Window { from: Instant::default(), to: Instant { monotonic: 9, realtime: 9 }, counters }
     }
@@ -235,7 +237,7 @@ mod tests {
                 canary: Canary { sent: 2, unseen: [("get_phys".to_owned(), 1)].into(), dark: 7, failed: 0 },
                 ..Counters::default()
             }),
-            4096,
+            PLAIN,
             "fsession",
         );
         let severities: Vec<_> = found.iter().map(|finding| finding.severity).collect();
@@ -252,7 +254,7 @@ mod tests {
             (whole, "kprobe-session", "--backend fsession or fentry"),
         ] {
             let flow = [("get_phys".to_owned(), flow)].into();
-            let found = of(&window(Counters { flow, ..Counters::default() }), 4096, backend);
+            let found = of(&window(Counters { flow, ..Counters::default() }), PLAIN, backend);
             assert!(found[0].advice.contains(advised), "{backend}: {found:?}");
         }
         assert!(found[2].what.contains("100.0 % of IOAS_MAP fail, most with EINVAL"));
@@ -260,6 +262,6 @@ mod tests {
 
     #[test]
     fn a_quiet_window_says_nothing() {
-        assert_eq!(of(&window(Counters::default()), 4096, "kprobe"), []);
+        assert_eq!(of(&window(Counters::default()), PLAIN, "kprobe"), []);
     }
 }

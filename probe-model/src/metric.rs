@@ -13,6 +13,7 @@ use crate::histogram::Histogram;
 use crate::loss::Cause;
 use crate::origin::Header;
 use crate::sample::{Counters, Sample};
+use crate::scan_cost::{Conditions, Estimate, Linearity, ScanCost};
 use crate::series::Unit;
 use crate::{errno, series, text};
 
@@ -72,6 +73,15 @@ metrics! {
     /// No label.
     SCAN_PAGES: Counter "iovascope_scan_pages" "iovascope.scan.pages" "{page}"
         "Pages that the returned runs touch: the length of all scans.";
+    /// Label `part`: `fixed`, `further_page`. Only where a line describes the scans.
+    SCAN_COST: Gauge "iovascope_scan_cost_seconds" "iovascope.scan.cost" "s"
+        "What a scan costs, fitted to the median latency of each scan length since counting began: fixed, and a further page.";
+    /// Label `part`, as above.
+    SCAN_COST_MARGIN: Gauge "iovascope_scan_cost_margin_seconds" "iovascope.scan.cost.margin" "s"
+        "The true cost is within this of iovascope_scan_cost_seconds in 95 of 100 cases.";
+    /// Label `is`.
+    SCAN_LINEARITY: Gauge "iovascope_scan_cost_linearity" "iovascope.scan.cost.linearity" "{state}"
+        "1 for what is known of how the cost of a scan grows with its length, else 0.";
     /// Label `stop`.
     RUN: Histogram "iovascope_run_bytes" "iovascope.run" "By"
         "Length of the physically contiguous runs that scans returned, by what ended the scan.";
@@ -155,6 +165,8 @@ pub enum Value {
     Nanos(u64),
     /// A whole number that may be negative.
     Signed(i64),
+    /// A fitted duration in ns, shown in seconds.
+    Fitted(f64),
     /// A distribution, in ns or bytes.
     Distribution(Unit, Histogram),
 }
@@ -169,6 +181,7 @@ impl Value {
             Self::Count(count) => Some(count as f64),
             Self::Nanos(ns) => Some(ns as f64 / SECOND),
             Self::Signed(number) => Some(number as f64),
+            Self::Fitted(ns) => Some(ns / SECOND),
             Self::Distribution(..) => None,
         }
     }
@@ -193,6 +206,9 @@ pub fn families(header: &Header, sample: &Sample, processes: usize) -> Vec<Famil
     };
     let counters = &sample.counters;
     of_calls(counters, &mut add);
+    if let Some(scans) = &counters.get_phys {
+        of_scan_cost(&ScanCost::of(scans, Conditions::of(header)), &mut add);
+    }
     of_losses(counters, &mut add);
     of_processes(counters, processes, &mut add);
     for (name, cost) in &counters.programs {
@@ -257,6 +273,20 @@ fn of_calls(counters: &Counters, add: &mut Add<'_>) {
     }
     for series in series::of(counters).into_iter().filter(|series| series.histogram.saturated > 0) {
         add(SATURATED, &[("series", &series.name)], Value::Count(series.histogram.saturated));
+    }
+}
+
+fn of_scan_cost(cost: &ScanCost, add: &mut Add<'_>) {
+    for (part, estimate) in [("fixed", cost.fixed), ("further_page", cost.further_page)] {
+        if let Some(Estimate { nanos, margin }) = estimate {
+            add(SCAN_COST, &[("part", part)], Value::Fitted(nanos));
+            add(SCAN_COST_MARGIN, &[("part", part)], Value::Fitted(margin));
+        }
+    }
+    // Every state always, so that a change of it is no new series.
+    for name in Linearity::NAMES {
+        let is = u64::from(cost.linearity.name() == name);
+        add(SCAN_LINEARITY, &[("is", name)], Value::Count(is));
     }
 }
 

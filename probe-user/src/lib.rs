@@ -14,3 +14,6 @@ pub mod report;
 pub mod source;
 pub mod tui;
 pub mod workload;
+
+#[cfg(test)]
+mod faces;

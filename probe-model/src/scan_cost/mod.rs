@@ -102,6 +102,26 @@ pub enum Linearity {
     },
 }
 
+impl Linearity {
+    /// Every state's name.
+    pub const NAMES: [&str; 7] =
+        ["too-few", "one-length", "two-lengths-only", "scattered", "linear", "not-linear", "does-not-grow"];
+
+    /// Its name in files and metrics.
+    pub fn name(&self) -> &'static str {
+        let [too_few, one, two, scattered, linear, not_linear, falls] = Self::NAMES;
+        match self {
+            Self::TooFew => too_few,
+            Self::OneLength { .. } => one,
+            Self::TwoLengthsOnly { .. } => two,
+            Self::Scattered { .. } => scattered,
+            Self::Linear { .. } => linear,
+            Self::NotLinear { .. } => not_linear,
+            Self::DoesNotGrow { .. } => falls,
+        }
+    }
+}
+
 /// What a scan costs.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ScanCost {
@@ -146,6 +166,22 @@ pub struct Work<'a> {
 impl<'a> From<&'a Scans> for Work<'a> {
     fn from(scans: &'a Scans) -> Self {
         Self { ok: &scans.ok, runs: &scans.runs, pages: scans.pages }
+    }
+}
+
+/// A cost beside the same in words.
+#[derive(Debug, Clone, Serialize)]
+pub struct Told {
+    /// The cost.
+    #[serde(flatten)]
+    pub cost: ScanCost,
+    /// In words.
+    pub text: String,
+}
+
+impl From<ScanCost> for Told {
+    fn from(cost: ScanCost) -> Self {
+        Self { text: cost.sentence(), cost }
     }
 }
 

@@ -1,8 +1,10 @@
-//! JSON: the whole recording's counts as one document. Figures and findings are in the report's JSON.
+//! JSON: the whole recording's counts as one document. Figures and findings are in the report's JSON,
+//! but for what a scan costs.
 
 use std::io::{self, Write};
 
 use probe_model::origin::Recording;
+use probe_model::scan_cost::Conditions;
 use serde_json::{Value, json};
 
 use super::{Export, Options, ndjson};
@@ -18,7 +20,7 @@ struct Document;
 
 impl Export for Document {
     fn end(&mut self, whole: &Recording, out: &mut dyn Write) -> io::Result<()> {
-        let mut value = ndjson::counters(&whole.window.counters);
+        let mut value = ndjson::counters(&whole.window.counters, Conditions::of(&whole.header));
         for (name, field) in [
             ("format", json!(FORMAT)),
             ("header", json!(whole.header)),

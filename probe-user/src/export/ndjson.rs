@@ -6,6 +6,7 @@ use std::io::{self, Write};
 
 use probe_model::origin::{Header, Recording};
 use probe_model::sample::Counters;
+use probe_model::scan_cost::{Conditions, ScanCost, Told};
 use probe_model::series;
 use probe_model::window::Window;
 use probe_model::{errno, text};
@@ -14,18 +15,21 @@ use serde_json::{Map, Value, json};
 use super::{Export, Options};
 
 pub(super) fn make(_: &Options) -> Box<dyn Export> {
-    Box::new(Lines)
+    Box::new(Lines { conditions: Conditions { page_size: 0, clock_step: 1 } })
 }
 
-struct Lines;
+struct Lines {
+    conditions: Conditions,
+}
 
 impl Export for Lines {
     fn begin(&mut self, header: &Header, out: &mut dyn Write) -> io::Result<()> {
+        self.conditions = Conditions::of(header);
         line(out, &json!({ "kind": "header", "header": header }))
     }
 
     fn window(&mut self, window: &Window, out: &mut dyn Write) -> io::Result<()> {
-        let mut value = counters(&window.counters);
+        let mut value = counters(&window.counters, self.conditions);
         value.insert("kind".to_owned(), "window".into());
         value.insert("from".to_owned(), json!(window.from));
         value.insert("to".to_owned(), json!(window.to));
@@ -46,8 +50,8 @@ fn line(out: &mut dyn Write, value: &Value) -> io::Result<()> {
     writeln!(out)
 }
 
-/// Every count, by names.
-pub(super) fn counters(counters: &Counters) -> Map<String, Value> {
+/// Every count by names, and what a scan cost.
+pub(super) fn counters(counters: &Counters, conditions: Conditions) -> Map<String, Value> {
     let series: Map<_, _> = series::of(counters)
         .into_iter()
         .map(|series| {
@@ -86,6 +90,8 @@ pub(super) fn counters(counters: &Counters) -> Map<String, Value> {
     all.insert("series".to_owned(), Value::Object(series));
     all.insert("errors".to_owned(), Value::Object(errors));
     all.insert("pages".to_owned(), json!(counters.get_phys.as_ref().map_or(0, |scans| scans.pages)));
+    let cost = counters.get_phys.as_ref().map(|scans| Told::from(ScanCost::of(scans, conditions)));
+    all.insert("scan_cost".to_owned(), json!(cost));
     all.insert("flow".to_owned(), json!(counters.flow));
     all.insert("processes".to_owned(), Value::Array(processes));
     all.insert("canary".to_owned(), json!(counters.canary));

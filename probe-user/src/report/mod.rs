@@ -24,14 +24,13 @@ use probe_model::histogram::Histogram;
 use probe_model::loss::{Balance, Cause, Flow};
 use probe_model::origin::{End, Header, Mark, Recording};
 use probe_model::sample::{Calls, Counters, Scans};
-use probe_model::scan_cost::{self, Conditions, ScanCost};
+use probe_model::scan_cost::{self, Conditions, ScanCost, Told};
 use probe_model::{series, text, unit};
 use serde::Serialize;
 
 pub use backends::BackendReport;
 pub use html::write as write_html;
 pub use markdown::write as write_markdown;
-pub use pages::ScanCostReport;
 pub use plain::write as write_text;
 
 /// Name and version of the JSON form.
@@ -66,7 +65,7 @@ pub struct Report {
     /// nothing of it.
     pub part: bool,
     /// What a scan costs: fixed, and a further page.
-    pub scan_cost: Option<ScanCostReport>,
+    pub scan_cost: Option<Told>,
     /// Time of successful scans over the pages of their runs, ns: the fixed cost of the calls is shared out
     /// among the pages.
     pub mean_nanos_per_page: Option<f64>,

@@ -1,29 +1,13 @@
 //! What a scan costs, as names and values: the same in the text, the markdown and the page.
 
-use probe_model::scan_cost::{MEAN, ScanCost};
-use serde::Serialize;
+use probe_model::scan_cost::{MEAN, Told};
 
 use super::Report;
-
-/// The model's figures as JSON has them.
-#[derive(Debug, Serialize)]
-pub struct ScanCostReport {
-    #[serde(flatten)]
-    pub cost: ScanCost,
-    /// The same in words.
-    pub text: String,
-}
-
-impl From<ScanCost> for ScanCostReport {
-    fn from(cost: ScanCost) -> Self {
-        Self { text: cost.sentence(), cost }
-    }
-}
 
 /// The rows; none without scans.
 pub(super) fn rows(report: &Report) -> Vec<(&'static str, String)> {
     let mut rows = Vec::new();
-    if let Some(ScanCostReport { cost, .. }) = &report.scan_cost {
+    if let Some(Told { cost, .. }) = &report.scan_cost {
         if let Some((fixed, further)) = cost.parts() {
             rows.push(("fixed cost", fixed.to_string()));
             rows.push(("a further page", further.to_string()));

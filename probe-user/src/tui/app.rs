@@ -9,6 +9,7 @@ use probe_model::call::Call;
 use probe_model::clock;
 use probe_model::origin::{Header, MOST_MARKS, Mark};
 use probe_model::sample::{Instant, Sample};
+use probe_model::scan_cost::Conditions;
 use probe_model::timeline::{Budget, Thinning, Timeline};
 
 use super::calls::Kept;
@@ -272,7 +273,9 @@ impl App {
         if !same {
             let window = probe_model::window::Window::between(older, newer);
             let backend = self.header.as_ref().map_or("", |header| &header.backend);
-            self.shown = Some(Shown::of(window, self.page_size(), backend));
+            let conditions =
+                self.header.as_ref().map_or(Conditions { page_size: 4096, clock_step: 1 }, Conditions::of);
+            self.shown = Some(Shown::of(window, conditions, backend));
         }
     }
 

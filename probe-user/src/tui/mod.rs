@@ -18,7 +18,7 @@ pub mod shown;
 pub mod table;
 pub mod terminal;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 pub mod text;
 pub mod theme;
 pub mod tone;

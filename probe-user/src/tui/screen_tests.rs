@@ -172,6 +172,15 @@ fn the_screen_says_what_the_report_says() {
         has(0, "max", &unit::nanos(ok.max.unwrap()));
         has(2, "pages", &unit::count(scans.pages));
         has(2, "mean page", &format!("{:.1} ns", report.mean_nanos_per_page.unwrap()));
+        let cost = &report.scan_cost.as_ref().unwrap().cost;
+        if let Some((fixed, further)) = cost.parts() {
+            has(0, "a page", &further.to_string());
+            has(2, "each page", &further.to_string());
+            has(2, "fixed", &fixed.to_string());
+        }
+        for word in cost.known().split(' ') {
+            has(2, word, word);
+        }
         for (part, waits) in &report.locks {
             has(2, part.trim_start_matches("lock.get_phys."), &unit::nanos(waits.p99.unwrap()));
         }

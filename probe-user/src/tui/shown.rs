@@ -54,8 +54,8 @@ pub struct Shown {
 }
 
 impl Shown {
-    /// The figures of a window. `page_size` in bytes; `backend` recorded it.
-    pub fn of(window: Window, page_size: u64, backend: &str) -> Self {
+    /// The figures of a window; `backend` recorded it under `conditions`.
+    pub fn of(window: Window, conditions: Conditions, backend: &str) -> Self {
         let counters = &window.counters;
         let commands: Vec<_> = counters.dispatch.iter().map(|(name, calls)| command(name, calls)).collect();
         let scans = counters.get_phys.as_ref();
@@ -85,8 +85,8 @@ impl Shown {
                 })
                 .collect(),
             contiguity: scans.and_then(contiguity::of),
-            cost: scans.map(|scans| ScanCost::of(scans, Conditions { page_size, clock_step: 1 })),
-            findings: finding::of(&window, page_size, backend),
+            cost: scans.map(|scans| ScanCost::of(scans, conditions)),
+            findings: finding::of(&window, conditions, backend),
             window,
         }
     }

@@ -14,7 +14,14 @@ use probe_model::origin::Header;
 use probe_model::sample::Scans;
 use probe_model::sample::{Calls, Counters, Instant, Sample};
 
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+
+use super::app::{App, Context, Msg, Setup};
 use super::feed::{Ended, Feed};
+use super::run::as_text;
+use super::screen::{Ability, draw};
+use super::theme::Depth;
 use crate::recording::{Event, Reader};
 
 /// What a source would tell.
@@ -28,17 +35,17 @@ impl Recorded {
 
     /// Real: the driver's usual jobs on Linux 7.3 in the lab.
     pub(crate) fn mixed() -> Self {
-        Self::golden(include_bytes!("../../tests/golden/mixed.iova"))
+        Self::of(include_bytes!("../../tests/golden/mixed.iova"))
     }
 
     /// Real: 64 threads on one mapping, by kretprobes, which lose the slow calls.
     pub(crate) fn lossy() -> Self {
-        Self::golden(include_bytes!("../../tests/golden/lossy.iova"))
+        Self::of(include_bytes!("../../tests/golden/lossy.iova"))
     }
 
     /// Real: nobody calls.
     pub(crate) fn idle() -> Self {
-        Self::golden(include_bytes!("../../tests/golden/idle.iova"))
+        Self::of(include_bytes!("../../tests/golden/idle.iova"))
     }
 
     /// Nothing has come yet.
@@ -175,8 +182,8 @@ impl Recorded {
         }
     }
 
-    fn golden(bytes: &'static [u8]) -> Self {
-        let mut reader = Reader::begin(Bytes::new(bytes), "golden".to_owned()).unwrap();
+    fn of(bytes: &[u8]) -> Self {
+        let mut reader = Reader::begin(Bytes::new(bytes), "recorded".to_owned()).unwrap();
         let mut feeds = vec![Feed::Started(Box::new(reader.header().clone()))];
         while let Some(event) = reader.next_event().unwrap() {
             feeds.push(match event {
@@ -190,4 +197,23 @@ impl Recorded {
         feeds.push(Feed::Ended(Ended { end: reader.end().cloned(), unclean }));
         Self(feeds)
     }
+}
+
+/// What the Scan view's panels of figures show of a recording, line by line.
+pub(crate) fn scan_view(recording: &[u8]) -> String {
+    let mut app = App::new(Setup::usual("made up", false));
+    for feed in Recorded::of(recording).feeds() {
+        app.update(Msg::Feed(feed), &Context::default());
+    }
+    app.refresh();
+    app.view = 2;
+    let (width, panels) = (200, 46);
+    let mut buffer = Buffer::empty(Rect::new(0, 0, width, 60));
+    draw(&app, Ability { depth: Depth::True, ascii: false }, &mut buffer);
+    let right = Rect::new(width - panels, 0, panels, 60);
+    let mut figures = Buffer::empty(right);
+    for place in right.positions() {
+        figures[place] = buffer[place].clone();
+    }
+    as_text(&figures)
 }

@@ -81,22 +81,28 @@ fn tracers_and_events_are_seen() {
 /// Another tool that comes while we record, and goes.
 #[test]
 fn bpftrace_is_seen_as_long_as_it_is_there() {
-    let running = Running::begin("fsession", "company-bpftrace");
-    let mut bpftrace = Command::new("bpftrace");
-    bpftrace.args(["-e", "fentry:iommufd:iopt_get_phys { @ = count(); }"]);
-    let mut bpftrace = bpftrace.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    while running.so_far().company.known() != Known::Others {
-        assert!(bpftrace.try_wait().unwrap().is_none(), "it ended early");
+    for probe in ["fentry:iommufd:iopt_get_phys", "kprobe:iopt_get_phys"] {
+        let running = Running::begin("fsession", "company-bpftrace");
+        let mut bpftrace = Command::new("bpftrace");
+        let mut bpftrace = bpftrace
+            .args(["-e", &format!("{probe} {{ @ = count(); }}")])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        while running.so_far().company.known() != Known::Others {
+            assert!(bpftrace.try_wait().unwrap().is_none(), "it ended early");
+        }
+        bpftrace.kill().unwrap();
+        bpftrace.wait().unwrap();
+        let there = running.so_far().company;
+        // Its last look is at the end.
+        let seen = guest::counters_of(&running.end_recording()).company;
+        let who = format!("bpftrace (process {})", bpftrace.id());
+        sees(&seen, &who, &[probe.split(':').next().unwrap()], &["get_phys"]);
+        assert_eq!(seen.others[&who].first, there.others[&who].first);
+        assert!(seen.looks > seen.others[&who].looks, "it was not there at the beginning: {seen:?}");
     }
-    bpftrace.kill().unwrap();
-    bpftrace.wait().unwrap();
-    let there = running.so_far().company;
-    // Its last look is at the end.
-    let seen = guest::counters_of(&running.end_recording()).company;
-    let who = format!("bpftrace (process {})", bpftrace.id());
-    sees(&seen, &who, &["fentry"], &["get_phys"]);
-    assert_eq!(seen.others[&who].first, there.others[&who].first);
-    assert!(seen.looks > seen.others[&who].looks, "it was not there at the beginning: {seen:?}");
 }
 
 /// Without tracefs and debugfs it is not known.
