@@ -19,7 +19,8 @@ pub struct Canary {
     pub failed: u64,
     /// Canaries that a site's probes did not see, by site name; only sites that missed one.
     pub unseen: BTreeMap<String, u64>,
-    /// Time between samples over which probes were dead, ns.
+    /// Time over which probes may have been dead, ns: from the last canary that was seen before each that was
+    /// not to the first one after it. An upper bound: calls may have been counted in it.
     pub dark: u64,
 }
 
@@ -30,20 +31,25 @@ pub enum Pulse {
     Unknown,
     /// Every canary was seen at every site.
     Alive,
-    /// Probes were dead, or the module was gone: a count of 0 means nothing.
+    /// Probes were dead for a time, or the module was gone: a count of 0 means nothing.
     Dark,
 }
 
 impl Canary {
     /// What these canaries say.
     pub fn pulse(&self) -> Pulse {
-        if self.failed > 0 || self.dark > 0 || self.unseen.values().any(|&count| count > 0) {
+        if self.dark > 0 || self.is_dead() {
             Pulse::Dark
         } else if self.sent > 0 {
             Pulse::Alive
         } else {
             Pulse::Unknown
         }
+    }
+
+    /// Whether a canary went past the probes, or could not be sent.
+    pub fn is_dead(&self) -> bool {
+        self.failed > 0 || self.unseen.values().any(|&count| count > 0)
     }
 
     /// What happened since `older`.

@@ -72,7 +72,7 @@ fn trust(window: &Window, backend: &str, found: &mut Vec<Finding>) {
         add(
             found,
             Severity::Untrue,
-            format!("the probes saw nothing for {dark}: our own heartbeat calls were not counted"),
+            format!("the probes were dead for at most {dark}: our own heartbeat calls were not counted"),
             "Nothing in that time is known. Was the module reloaded, or the probes removed?",
         );
     }

@@ -120,7 +120,7 @@ metrics! {
         "Canaries that a site's probes did not see: counts of 0 then mean nothing.";
     /// No label.
     DARK: Counter "iovascope_dark_seconds" "iovascope.dark" "s"
-        "Time over which probes were dead.";
+        "Time over which probes may have been dead: at most so long.";
     /// Labels `site`, `process`.
     PROCESS_CALLS: Counter "iovascope_process_calls" "iovascope.process.calls" "{call}"
         "Calls by site and name of the process; the name other gathers those beyond the bound.";

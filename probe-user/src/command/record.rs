@@ -151,7 +151,7 @@ impl PulseTeller {
 
     fn tell(&mut self, sample: &Sample) {
         let now = &sample.counters.canary;
-        let is_dark = now.since(&self.last).pulse() == Pulse::Dark;
+        let is_dark = now.since(&self.last).is_dead();
         let what = match (self.is_dark, is_dark) {
             (false, true) => {
                 "the probes see nothing: a call of our own was not counted; the gap is in the recording \

@@ -340,7 +340,7 @@ fn missed(text: &mut String, report: &Report) {
     if report.canary.pulse() == Pulse::Dark {
         line!(
             text,
-            "  the probes were dead for {} or more: what is not here may have",
+            "  the probes were dead for at most {}: what is not here may have",
             unit::nanos(report.canary.dark)
         );
         line!(text, "  happened all the same");

@@ -255,9 +255,9 @@ fn warnings(app: &App, canvas: &mut Canvas<'_>, area: Rect) -> Rect {
         if now.window.counters.canary.pulse() == Pulse::Dark {
             let dark = unit::nanos(now.window.counters.canary.dark);
             lines.push([
-                format!("✗ DARK for {dark}: the probes saw nothing. What looks idle is a gap."),
-                format!("✗ DARK for {dark}: the probes saw nothing."),
-                format!("✗ DARK for {dark}"),
+                format!("✗ DARK for at most {dark}: the probes saw nothing. What looks idle is a gap."),
+                format!("✗ DARK for at most {dark}: the probes saw nothing."),
+                format!("✗ DARK up to {dark}"),
             ]);
         }
         let company = now.window.counters.company.visible().names();

@@ -56,17 +56,29 @@ pub(super) struct Watch {
     /// Canary calls that the kernel says it did not show, by site.
     missed: BTreeMap<&'static str, u64>,
     counted: Counted,
-    last: Option<u64>,
+    /// When the last one was sent, or counting began.
+    last: u64,
+    /// Whether that one found the probes dead.
+    was_dead: bool,
 }
 
 impl Watch {
-    pub(super) fn new(canary: Box<dyn Canary>) -> Self {
+    /// From `now` on (`CLOCK_MONOTONIC`, ns), when the probes count.
+    pub(super) fn new(canary: Box<dyn Canary>, now: u64) -> Self {
         let counted = Counted::default();
-        Self { canary, expected: BTreeMap::new(), missed: BTreeMap::new(), counted, last: None }
+        Self {
+            canary,
+            expected: BTreeMap::new(),
+            missed: BTreeMap::new(),
+            counted,
+            last: now,
+            was_dead: false,
+        }
     }
 
     /// Send one; `look` asks the sites, `now` is `CLOCK_MONOTONIC` in ns. A canary that a site did not
-    /// count, while the kernel counts no miss there, went past dead probes.
+    /// count, while the kernel counts no miss there, went past dead probes: these died and came back
+    /// somewhere between the ones before and after.
     pub(super) fn beat(
         &mut self,
         now: u64,
@@ -77,7 +89,7 @@ impl Watch {
         let after = look()?;
         self.counted.sent += 1;
         self.counted.failed += u64::from(sent.failed);
-        let mut is_dark = sent.failed;
+        let mut is_dead = sent.failed;
         for site in &SITES {
             let [before, after] =
                 [&before, &after].map(|sites| sites.get(site.name).copied().unwrap_or_default());
@@ -91,13 +103,13 @@ impl Watch {
                 *self.missed.entry(site.name).or_default() += unseen;
             } else {
                 *self.counted.unseen.entry(site.name.to_owned()).or_default() += unseen;
-                is_dark = true;
+                is_dead = true;
             }
         }
-        if let (true, Some(last)) = (is_dark, self.last) {
-            self.counted.dark += now.saturating_sub(last);
+        if is_dead || self.was_dead {
+            self.counted.dark += now.saturating_sub(self.last);
         }
-        self.last = Some(now);
+        (self.last, self.was_dead) = (now, is_dead);
         Ok(())
     }
 
@@ -132,12 +144,13 @@ mod tests {
         }
     }
 
-    /// Two beats of made-up probes: they see the first canary; of the second, what the last look says.
-    fn beats(last: Seen) -> Watch {
-        let mut watch = Watch::new(Box::new(Made));
+    /// Beats of made-up probes: they see the first canary; of the others, what these looks say.
+    fn beats(later: &[Seen]) -> Watch {
+        let mut watch = Watch::new(Box::new(Made), 40);
         let first = Seen { canaries: 1, misses: 4 };
-        for (now, looks) in [(100, [Seen::default(), first]), (350, [first, last])] {
-            let mut looks = looks.into_iter();
+        let seen = [&[Seen::default(), first], later].concat();
+        for (now, looks) in [100, 350, 600, 1000].into_iter().zip(seen.windows(2)) {
+            let mut looks = looks.iter().copied();
             let looks = std::cell::RefCell::new(&mut looks);
             let look = || {
                 let seen = looks.borrow_mut().next().unwrap();
@@ -150,7 +163,7 @@ mod tests {
 
     #[test]
     fn probes_that_see_every_canary_are_alive() {
-        let watch = beats(Seen { canaries: 2, misses: 4 });
+        let watch = beats(&[Seen { canaries: 2, misses: 4 }]);
         let counted = watch.counted();
         assert_eq!((counted.sent, counted.dark, counted.unseen.len()), (2, 0, 0));
         assert_eq!(watch.missed("get_phys"), 0);
@@ -158,17 +171,31 @@ mod tests {
 
     #[test]
     fn a_canary_that_the_kernel_says_it_did_not_show_is_no_sign_of_death() {
-        let watch = beats(Seen { canaries: 1, misses: 5 });
+        let watch = beats(&[Seen { canaries: 1, misses: 5 }]);
         assert_eq!((watch.counted().dark, watch.counted().unseen.len()), (0, 0));
         assert_eq!(watch.missed("get_phys"), 1);
     }
 
     #[test]
     fn a_canary_that_nobody_saw_means_dead_probes_since_the_sample_before() {
-        let watch = beats(Seen { canaries: 1, misses: 4 });
+        let watch = beats(&[Seen { canaries: 1, misses: 4 }]);
         assert_eq!((watch.counted().sent, watch.counted().dark), (2, 250));
         let unseen = [("dispatch".to_owned(), 1), ("get_phys".to_owned(), 1)];
         assert_eq!(watch.counted().unseen, unseen.into());
         assert_eq!(watch.missed("get_phys"), 0);
+    }
+
+    #[test]
+    fn probes_were_dead_at_most_from_the_last_canary_seen_to_the_next_one() {
+        let dead = Seen { canaries: 1, misses: 4 };
+        let back = Seen { canaries: 2, misses: 4 };
+        assert_eq!(beats(&[dead, back]).counted().dark, 500);
+        let again = Seen { canaries: 3, misses: 4 };
+        assert_eq!(beats(&[dead, back, again]).counted().dark, 500);
+        assert_eq!(beats(&[dead, dead, back]).counted().dark, 900);
+        // Dead from the first one on: they may never have lived.
+        let mut watch = Watch::new(Box::new(Made), 40);
+        watch.beat(100, || Ok(Sites::new())).unwrap();
+        assert_eq!(watch.counted().dark, 60);
     }
 }

@@ -198,7 +198,7 @@ impl KernelSource {
 
     /// Send a canary before each sample from now on.
     pub fn watch(&mut self, canary: Box<dyn Canary>) {
-        self.watch = Some(Watch::new(canary));
+        self.watch = Some(Watch::new(canary, clock::now().monotonic));
     }
 
     /// Keep fates by backend too: another one may take over. Before the first sample.

@@ -95,7 +95,7 @@ fn pulse(now: &Shown) -> Vec<Fact> {
         Pulse::Unknown => Fact::toned("alive", "not asked: no heartbeat in this window", Tone::Dim),
         Pulse::Dark => Fact::toned(
             "DARK",
-            format!("for {}: a count of 0 means nothing", unit::nanos(canary.dark)),
+            format!("for at most {}: a count of 0 means nothing", unit::nanos(canary.dark)),
             Tone::Bad,
         ),
     }];
