@@ -243,7 +243,8 @@ pub struct DiffArgs {
     /// Form of the result
     #[arg(short, long, value_enum, default_value = "text", env = "IOVASCOPE_DIFF_FORMAT")]
     pub format: DiffFormat,
-    /// Exit with 4 when a recording is unclean or any call was lost
+    /// Exit with 4 when a recording is unclean, any call was lost, a side is no evidence (empty, one window, a
+    /// recording given twice) or nothing could be compared
     #[arg(long, env = "IOVASCOPE_STRICT")]
     pub strict: bool,
 }

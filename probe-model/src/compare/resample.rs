@@ -1,116 +1,167 @@
 //! Drawing blocks at random, again and again: how much a measure varies, and how far two distributions of
 //! one origin lie apart.
 
-use super::block::{Block, Side};
-use super::measure::MEASURES;
+use super::FEWEST_BLOCKS;
+use super::measure::{Common, Measure, Sum};
+use super::side::{Block, Side};
+use super::stack::Stack;
 
-/// Draws. Their standard deviation is then known within 5 %.
-const DRAWS: usize = 300;
+/// Draws. Their standard deviation is then known within 7 %.
+const DRAWS: usize = 100;
+/// Deals of the blocks to two sides at random.
+const DEALS: usize = 400;
+/// No error is known better than this.
+const LEAST: f64 = 0.001;
 
-/// Log-ratios of every measure, draw by draw.
-pub(super) struct Draws {
-    ratios: Vec<Vec<f64>>,
-    /// What dependence between neighbours adds to the error, as a factor.
-    dependence: f64,
-}
-
-impl Draws {
-    /// The standard error of a measure's log-ratio.
-    pub(super) fn error(&self, place: usize) -> Option<f64> {
-        let values: Vec<f64> =
-            self.ratios.iter().map(|draw| draw[place]).filter(|ratio| ratio.is_finite()).collect();
-        if values.len() < DRAWS / 2 {
-            return None;
-        }
-        let mean = values.iter().sum::<f64>() / values.len() as f64;
-        let variance =
-            values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / (values.len() - 1) as f64;
-        // Percentiles come from buckets 0.8 % wide: no error is known better than a part of one.
-        Some((variance.sqrt() * self.dependence).max(0.001))
-    }
-}
-
-pub(super) fn draws(a: &Side, b: &Side, random: &mut fastrand::Rng) -> Draws {
+/// The standard error of each measure's log-ratio; `None` where too many draws have none. Measures that are barred
+/// are not computed.
+pub(super) fn errors(
+    a: &Side,
+    b: &Side,
+    measures: &[&Measure],
+    common: &Common,
+    random: &mut fastrand::Rng,
+) -> Vec<Option<f64>> {
+    let (of_a, of_b) = (Stack::of(a), Stack::of(b));
     let one = |random: &mut fastrand::Rng| {
-        let (a, b) = (draw(a, random), draw(b, random));
-        let ratio = |of: fn(&Block) -> Option<f64>| match (of(&a), of(&b)) {
-            (Some(a), Some(b)) if a > 0.0 && b > 0.0 => (b / a).ln(),
-            _ => f64::NAN,
+        let mut sum = |side, stack| Sum::new(draw(side, stack, random), side, common);
+        let (a, b) = (sum(a, &of_a), sum(b, &of_b));
+        let ratio = |measure: &&Measure| {
+            if measure.barred.is_some() {
+                return f64::NAN;
+            }
+            match ((measure.of)(&a), (measure.of)(&b)) {
+                (Some(a), Some(b)) if a.is > 0.0 && b.is > 0.0 => (b.is / a.is).ln(),
+                _ => f64::NAN,
+            }
         };
-        MEASURES.iter().map(|measure| ratio(measure.of)).collect()
+        measures.iter().map(ratio).collect::<Vec<f64>>()
     };
-    let ratios = (0..DRAWS).map(|_| one(random)).collect();
-    Draws { ratios, dependence: dependence(a).max(dependence(b)) }
+    let ratios: Vec<Vec<f64>> = (0..DRAWS).map(|_| one(random)).collect();
+    let each = measures.iter().enumerate();
+    each.map(|(place, measure)| {
+        let dependence = dependence(a, measure, common).max(dependence(b, measure, common));
+        Some((deviation(ratios.iter().map(|draw| draw[place]))? * dependence).max(LEAST))
+    })
+    .collect()
+}
+
+/// The standard deviation of what is finite; `None` where a tenth is not.
+fn deviation(values: impl Iterator<Item = f64>) -> Option<f64> {
+    let values: Vec<f64> = values.filter(|value| value.is_finite()).collect();
+    if values.len() * 10 < DRAWS * 9 {
+        return None;
+    }
+    let mean = values.iter().sum::<f64>() / values.len() as f64;
+    let squares = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>();
+    Some((squares / (values.len() - 1) as f64).sqrt())
 }
 
 /// As many blocks as there are, some twice and some not at all; recordings first where there are several.
-fn draw(side: &Side, random: &mut fastrand::Rng) -> Block {
-    let files: Vec<&[Block]> = side.blocks().filter(|blocks| !blocks.is_empty()).collect();
-    let mut sum = Block::default();
+fn draw(side: &Side, stack: &Stack, random: &mut fastrand::Rng) -> Block {
+    let mut begin = 0;
+    let mut files = Vec::new();
+    for blocks in side.blocks().filter(|blocks| !blocks.is_empty()) {
+        files.push(begin..begin + blocks.len());
+        begin += blocks.len();
+    }
+    let mut times = vec![0; stack.len()];
     for number in 0..files.len() {
-        let blocks = if files.len() > 1 { files[random.usize(..files.len())] } else { files[number] };
-        for _ in 0..blocks.len() {
-            sum.add(&blocks[random.usize(..blocks.len())]);
+        let file = &files[if files.len() > 1 { random.usize(..files.len()) } else { number }];
+        for _ in file.clone() {
+            times[random.usize(file.clone())] += 1;
         }
     }
-    sum
+    stack.sum(&times)
 }
 
 /// Draws of few blocks vary too little by √(n/(n−1)); draws of blocks that resemble their neighbours by
-/// √((1+r)/(1−r)), where r is how much neighbouring mean latencies correlate.
-fn dependence(side: &Side) -> f64 {
+/// √((1+r)/(1−r)), where r is how much neighbouring blocks' values correlate.
+fn dependence(side: &Side, measure: &Measure, common: &Common) -> f64 {
+    let files = side.files() as f64;
+    if files > 1.0 {
+        return (files / (files - 1.0)).sqrt();
+    }
+    let of = measure.moves_with.as_ref().unwrap_or(&measure.of);
     let mut worst = 1.0f64;
-    for blocks in side.blocks() {
-        let means: Vec<f64> = blocks.iter().filter_map(|block| block.get_pa.as_ref()?.mean()).collect();
-        let count = means.len() as f64;
+    for blocks in side.blocks().filter(|_| measure.barred.is_none()) {
+        let values: Vec<f64> =
+            blocks.iter().filter_map(|block| Some(of(&Sum::new(block.clone(), side, common))?.is)).collect();
+        let count = values.len() as f64;
         if count < 3.0 {
             continue;
         }
-        let mean = means.iter().sum::<f64>() / count;
-        let spread: f64 = means.iter().map(|value| (value - mean).powi(2)).sum();
-        let joint: f64 = means.windows(2).map(|pair| (pair[0] - mean) * (pair[1] - mean)).sum();
+        let mean = values.iter().sum::<f64>() / count;
+        let spread: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
+        let joint: f64 = values.windows(2).map(|pair| (pair[0] - mean) * (pair[1] - mean)).sum();
         let correlation = if spread > 0.0 { (joint / spread).clamp(0.0, 0.9) } else { 0.0 };
-        let few = if side.files() == 1 { count / (count - 1.0) } else { 1.0 };
-        worst = worst.max((few * (1.0 + correlation) / (1.0 - correlation)).sqrt());
+        worst = worst.max((count / (count - 1.0) * (1.0 + correlation) / (1.0 - correlation)).sqrt());
     }
-    let files = side.files() as f64;
-    if files > 1.0 { worst.max((files / (files - 1.0)).sqrt()) } else { worst }
+    worst
 }
 
 /// The chance that blocks dealt to two sides at random have latency distributions as far apart as these.
 pub(super) fn distribution(a: &Side, b: &Side, random: &mut fastrand::Rng) -> Option<f64> {
-    let mut blocks: Vec<&Block> = a.blocks().chain(b.blocks()).flatten().collect();
+    let counts = Counts::of(a, b)?;
+    let mut order: Vec<usize> = (0..counts.rows.len()).collect();
     let ours = a.independent();
-    if ours < super::FEWEST_BLOCKS || blocks.len() - ours < super::FEWEST_BLOCKS {
+    if ours < FEWEST_BLOCKS || order.len() - ours < FEWEST_BLOCKS {
         return None;
     }
-    let seen = distance(&blocks[..ours], &blocks[ours..])?;
+    let seen = counts.distance(&order[..ours])?;
     let mut as_far = 0;
-    for _ in 0..DRAWS {
-        random.shuffle(&mut blocks);
-        as_far += usize::from(distance(&blocks[..ours], &blocks[ours..])? >= seen);
+    for _ in 0..DEALS {
+        random.shuffle(&mut order);
+        as_far += usize::from(counts.distance(&order[..ours])? >= seen - 1e-12);
     }
-    Some((as_far + 1) as f64 / (DRAWS + 1) as f64)
+    Some(f64::from(u32::try_from(as_far + 1).unwrap_or(u32::MAX)) / (DEALS + 1) as f64)
 }
 
-/// The largest difference of two cumulative distributions of GET_PA latency (Kolmogorov and Smirnov's).
-fn distance(a: &[&Block], b: &[&Block]) -> Option<f64> {
-    let sum = |blocks: &[&Block]| {
-        let mut sum = Block::default();
-        for block in blocks {
-            sum.add(block);
+/// GET_PA latencies by bucket in every block of both sides.
+struct Counts {
+    rows: Vec<Vec<(usize, f64)>>,
+    all: Vec<f64>,
+}
+
+impl Counts {
+    fn of(a: &Side, b: &Side) -> Option<Self> {
+        let blocks: Vec<_> =
+            a.blocks().chain(b.blocks()).flatten().map(|block| block.get_pa.as_ref()).collect();
+        let scheme = blocks.iter().flatten().next()?.scheme();
+        let same = blocks.iter().flatten().all(|latency| latency.scheme() == scheme);
+        let buckets: std::collections::BTreeSet<u32> =
+            blocks.iter().flatten().flat_map(|latency| latency.buckets.keys().copied()).collect();
+        let buckets: Vec<u32> = buckets.into_iter().filter(|_| same).collect();
+        let mut all = vec![0.0; buckets.len()];
+        let mut rows = Vec::new();
+        for latency in blocks {
+            let counts = latency.iter().flat_map(|latency| &latency.buckets);
+            let row: Vec<(usize, f64)> = counts
+                .filter_map(|(index, &count)| Some((buckets.binary_search(index).ok()?, count as f64)))
+                .collect();
+            row.iter().for_each(|(place, count)| all[*place] += count);
+            rows.push(row);
         }
-        sum.get_pa.filter(|histogram| histogram.count > 0)
-    };
-    let (a, b) = (sum(a)?, sum(b)?);
-    let (mut of_a, mut of_b, mut farthest) = (0u64, 0u64, 0.0f64);
-    let indices: std::collections::BTreeSet<u32> =
-        a.buckets.keys().chain(b.buckets.keys()).copied().collect();
-    for index in indices {
-        of_a += a.buckets.get(&index).copied().unwrap_or(0);
-        of_b += b.buckets.get(&index).copied().unwrap_or(0);
-        let difference = of_a as f64 / a.count as f64 - of_b as f64 / b.count as f64;
-        farthest = farthest.max(difference.abs());
+        Some(Self { rows, all })
     }
-    Some(farthest)
+
+    /// The largest difference of two cumulative distributions of GET_PA latency (Kolmogorov and Smirnov's).
+    fn distance(&self, of_a: &[usize]) -> Option<f64> {
+        let mut a = vec![0.0; self.all.len()];
+        for &block in of_a {
+            self.rows[block].iter().for_each(|(place, count)| a[*place] += count);
+        }
+        let (all_a, all) = (a.iter().sum::<f64>(), self.all.iter().sum::<f64>());
+        let all_b = all - all_a;
+        if all_a <= 0.0 || all_b <= 0.0 {
+            return None;
+        }
+        let (mut below_a, mut below, mut farthest) = (0.0, 0.0, 0.0f64);
+        for (a, both) in a.iter().zip(&self.all) {
+            below_a += a;
+            below += both;
+            farthest = farthest.max((below_a / all_a - (below - below_a) / all_b).abs());
+        }
+        Some(farthest)
+    }
 }

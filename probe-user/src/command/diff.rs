@@ -34,11 +34,16 @@ pub(super) fn run(args: &DiffArgs) -> anyhow::Result<Status> {
         Err(error) if input::reader_left(&error) => {}
         other => other?,
     }
-    Ok(match comparison.has_regression() {
+    Ok(status(&comparison, args.strict, complete))
+}
+
+/// How a comparison ends; `complete` says that every recording is.
+fn status(comparison: &Comparison, strict: bool, complete: bool) -> Status {
+    match comparison.has_regression() {
         true => Status::Regression,
-        false if args.strict && !complete => Status::Incomplete,
+        false if strict && !(complete && comparison.is_whole()) => Status::Incomplete,
         false => Status::Ok,
-    })
+    }
 }
 
 fn side(files: &[String], complete: &mut bool, company: &mut Company) -> anyhow::Result<Side> {
@@ -55,4 +60,16 @@ fn side(files: &[String], complete: &mut bool, company: &mut Company) -> anyhow:
         side.end(&whole);
     }
     Ok(side)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sides_that_are_no_evidence_are_incomplete_where_that_is_asked_for() {
+        let empty = Comparison::of(&Side::default(), &Side::default(), 0.05, SEED);
+        assert_eq!(status(&empty, true, true), Status::Incomplete);
+        assert_eq!(status(&empty, false, true), Status::Ok);
+    }
 }

@@ -58,7 +58,7 @@ fn a_tenth_made_on_purpose_is_found_and_nothing_else_is() {
     }
     // Scans end where they ended before.
     assert_eq!(measure(&comparison, "mean run")["verdict"]["is"], "same", "{text}");
-    assert!(text.contains("B is worse than A by more than 5.0 %."), "{text}");
+    assert!(text.contains("B is worse than A by more than 5.0 %: "), "{text}");
     assert!(text.contains("one recording"), "{text}");
 
     let (_, text, comparison) = diff(&slow, &plain);
