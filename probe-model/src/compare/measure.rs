@@ -247,7 +247,7 @@ fn comparable(a: &ScanCost, b: &ScanCost) -> (Option<String>, (f64, f64)) {
         Linearity::OneLength { .. } => Some("one length only"),
         Linearity::NotLinear { .. } => Some("not linear"),
         Linearity::DoesNotGrow { .. } => Some("does not grow with pages"),
-        Linearity::TwoLengthsOnly { .. } | Linearity::Linear { .. } => None,
+        Linearity::TwoLengthsOnly { .. } | Linearity::Scattered { .. } | Linearity::Linear { .. } => None,
     };
     if let Some(why) = why(a).or_else(|| why(b)) {
         return (Some(why.to_owned()), (0.0, 0.0));
@@ -259,7 +259,7 @@ fn comparable(a: &ScanCost, b: &ScanCost) -> (Option<String>, (f64, f64)) {
     }
     let tested = |cost: &ScanCost| matches!(cost.linearity, Linearity::Linear { .. });
     if !tested(a) || !tested(b) {
-        return (Some("other lengths, and not tested whether linear".to_owned()), (0.0, 0.0));
+        return (Some("other lengths, linearity not tested".to_owned()), (0.0, 0.0));
     }
     let share = |cost: &ScanCost| {
         let (fixed, further) = cost.parts()?;

@@ -19,6 +19,7 @@ fn verdicts(times: u64, seed: u64, sides: impl Fn(&mut fastrand::Rng) -> (Side, 
         found += u64::from(!names.is_empty());
         which.extend(names);
     }
+    println!("{found} of {times}: {which:?}");
     (found, which)
 }
 
@@ -86,6 +87,7 @@ fn a_tenth_more_of_either_part_is_found_in_four_of_five_whatever_the_mixes() {
         let page = Made { page: 1.1 * a.page, ..mix.clone() };
         for (name, b) in [("fixed cost", fixed), ("a further page", page)] {
             let found = found(40, 10, name, &a, &b);
+            println!("{name}: {found} of 40");
             assert!(found >= 32, "{name}: {found} of 40");
         }
     }
