@@ -35,6 +35,14 @@ impl<'a> Sum<'a> {
         Self { block, common, conditions: side.conditions(), cost: OnceCell::new() }
     }
 
+    /// A percentile by this side's clock: `None` below what that tells apart.
+    fn resolved(&self, value: Value) -> Option<Value> {
+        let step = self.conditions.clock_step as f64;
+        let resolution =
+            if step > 1.0 { value.resolution.hypot(step / 12f64.sqrt()) } else { value.resolution };
+        (step <= 1.0 || value.is >= step).then_some(Value { resolution, ..value })
+    }
+
     /// The cost of the compared lengths.
     fn cost(&self) -> Option<&ScanCost> {
         self.cost.get_or_init(|| self.common.fit(&self.block, self.conditions)).as_ref()
@@ -105,7 +113,7 @@ pub(super) fn all(a: &Side, b: &Side, mix: &Mix, common: &Common, bars: &Bars) -
         all.push(Measure {
             shift,
             barred: bars.mix.clone().or_else(|| bars.instrument.clone()),
-            ..latency(name, move |sum| quantile(&[(sum.block.get_pa.as_ref()?, 1.0)], q))
+            ..latency(name, move |sum| sum.resolved(quantile(&[(sum.block.get_pa.as_ref()?, 1.0)], q)?))
         });
     }
     all.push(Measure {
@@ -127,6 +135,15 @@ pub(super) fn all(a: &Side, b: &Side, mix: &Mix, common: &Common, bars: &Bars) -
                 standardised(block, &[(number, 1.0)], 0.5)
             })
         });
+    }
+    for measure in &mut all {
+        let is_known =
+            |side: &Side, whole: &Block| (measure.of)(&Sum::new(whole.clone(), side, common)).is_some();
+        let coarse = |side: &Side, whole: &Block| side.conditions().clock_step > 1 && !is_known(side, whole);
+        if (coarse(a, &whole_a) && whole_a.calls() > 0) || (coarse(b, &whole_b) && whole_b.calls() > 0) {
+            measure.barred =
+                measure.barred.take().or_else(|| Some("below what the clock tells apart".to_owned()));
+        }
     }
     all.extend(cost(a, b, common, bars));
     all.push(run(a, b));
@@ -169,7 +186,7 @@ fn standardised(sum: &Sum<'_>, common: &[(u32, f64)], q: f64) -> Option<Value> {
             scans.ok.get(class).filter(|class| class.count > 0).map(|class| (class, *weight))
         })
         .collect();
-    quantile(&parts?, q)
+    sum.resolved(quantile(&parts?, q)?)
 }
 
 /// A percentile of distributions that are mixed by weight, interpolated inside its bucket: neighbouring draws

@@ -327,11 +327,11 @@ impl Judge {
             let why = if of_a.or(of_b).is_some() { "not on both sides" } else { "on neither side" };
             return unknown(row, barred.as_deref().unwrap_or(why));
         };
-        if let Some(why) = barred {
-            return unknown(row, &why);
-        }
         if from + to <= 0.0 {
             return unknown(row, "none on both sides");
+        }
+        if let Some(why) = barred {
+            return unknown(row, &why);
         }
         if !self.enough {
             return unknown(row, "too few windows, record longer");

@@ -169,6 +169,8 @@ pub struct Side {
     pub(super) copies: Vec<(usize, usize)>,
     /// Recordings that do not hold every call.
     pub(super) incomplete: usize,
+    /// The coarsest step of the clocks that measured, ns.
+    clock_step: u64,
     /// The largest share of a recording's calls that were lost because they were slow, 0 to 1.
     pub(super) lost_slow: f64,
 }
@@ -196,6 +198,7 @@ impl Side {
             self.files.pop();
             return;
         }
+        self.clock_step = self.clock_step.max(recording.clock_step());
         self.incomplete += usize::from(!recording.is_complete());
         for flow in recording.window.counters.flow.values() {
             let balance = flow.balance();
@@ -237,9 +240,10 @@ impl Side {
         self.conditions().page_size
     }
 
-    /// What a fit needs to know of its first recording.
+    /// What a fit needs to know of its first recording, and of the coarsest clock.
     pub(super) fn conditions(&self) -> Conditions {
-        Conditions::of(self.headers().next().unwrap_or(&Header::default()))
+        let first = Conditions::of(self.headers().next().unwrap_or(&Header::default()));
+        Conditions { clock_step: first.clock_step.max(self.clock_step), ..first }
     }
 
     pub(super) fn blocks(&self) -> impl Iterator<Item = &[Block]> {

@@ -32,6 +32,9 @@ pub fn write(comparison: &Comparison, a: &str, b: &str, out: &mut dyn Write) -> 
     for finding in &comparison.findings {
         wrapped(&mut text, "*  ", finding);
     }
+    if !comparison.findings.is_empty() {
+        line!(text);
+    }
     distribution(&mut text, comparison);
     conclusion(&mut text, comparison);
     out.write_all(text.as_bytes())

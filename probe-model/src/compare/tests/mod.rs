@@ -275,6 +275,24 @@ fn what_measured_otherwise_gets_no_verdict_on_what_that_touches() {
 }
 
 #[test]
+fn a_clock_that_is_too_coarse_tells_nothing() {
+    let coarse = |step| {
+        let mut made = Made { mix: vec![(1, 300), (512, 20)], ..Made::default() };
+        made.header.host.clock_step = Some(step);
+        made
+    };
+    let comparison = of(&coarse(4_000_000), &coarse(4_000_000));
+    assert_eq!(why(row(&comparison, "scan median")), "below what the clock tells apart");
+    // A step of 279 ns says little of 679 ns, and much of 73 µs.
+    let comparison = of(&coarse(279), &coarse(279));
+    let told = |name| match row(&comparison, name).verdict {
+        Verdict::Same { would_have_seen } => would_have_seen,
+        _ => f64::INFINITY,
+    };
+    assert!(told("scan, 1 page") > 0.3 && told("scan, 512 pages") < 0.1, "{comparison:#?}");
+}
+
+#[test]
 fn what_cannot_be_compared_is_said() {
     let mut other = Made::default();
     (other.header.backend, other.header.page_size) = ("kprobe".into(), 65536);
