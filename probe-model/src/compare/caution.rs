@@ -83,7 +83,9 @@ pub(super) fn unfit(a: &Side, b: &Side) -> Vec<String> {
         match side.windows() {
             0 => all.push(format!("{name} holds no call: nothing can be compared")),
             1 => {
-                all.push(format!("{name} has calls in one window only, which cannot show how much they vary"))
+                all.push(format!(
+                    "{name} has calls in one window only, which cannot show how much they vary"
+                ));
             }
             _ => {}
         }

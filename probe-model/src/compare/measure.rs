@@ -309,7 +309,9 @@ mod tests {
 
     fn filled(values: &[(u64, u64)]) -> Histogram {
         let mut histogram = Histogram::new(LATENCY);
-        values.iter().for_each(|&(value, count)| (0..count).for_each(|_| histogram.record(value)));
+        for &(value, count) in values {
+            (0..count).for_each(|_| histogram.record(value));
+        }
         histogram
     }
 

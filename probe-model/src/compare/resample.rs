@@ -139,7 +139,9 @@ impl Counts {
             let row: Vec<(usize, f64)> = counts
                 .filter_map(|(index, &count)| Some((buckets.binary_search(index).ok()?, count as f64)))
                 .collect();
-            row.iter().for_each(|(place, count)| all[*place] += count);
+            for (place, count) in &row {
+                all[*place] += count;
+            }
             rows.push(row);
         }
         Some(Self { rows, all })

@@ -23,7 +23,7 @@ pub(super) struct Stack {
 struct Layers {
     empty: Histogram,
     buckets: Vec<u32>,
-    layers: Vec<Layer>,
+    by_block: Vec<Layer>,
 }
 
 /// One distribution in one block.
@@ -60,7 +60,7 @@ impl Layers {
         let all: BTreeSet<u32> =
             converted.iter().flat_map(|(_, histogram)| histogram.buckets.keys().copied()).collect();
         let buckets: Vec<u32> = all.into_iter().collect();
-        let layers = converted
+        let by_block = converted
             .iter()
             .map(|(block, histogram)| Layer {
                 block: *block,
@@ -74,13 +74,13 @@ impl Layers {
                 saturated: histogram.saturated,
             })
             .collect();
-        Some(Self { empty: Histogram::new(scheme), buckets, layers })
+        Some(Self { empty: Histogram::new(scheme), buckets, by_block })
     }
 
     fn sum(&self, times: &[u64]) -> Histogram {
         let mut counts = vec![0u64; self.buckets.len()];
         let mut all = self.empty.clone();
-        for layer in &self.layers {
+        for layer in &self.by_block {
             let times = times[layer.block];
             if times == 0 {
                 continue;
