@@ -200,8 +200,7 @@ impl Side {
         }
         self.clock_step = self.clock_step.max(recording.clock_step());
         self.incomplete += usize::from(!recording.is_complete());
-        for flow in recording.window.counters.flow.values() {
-            let balance = flow.balance();
+        for balance in recording.window.counters.balances().values() {
             let slow: u64 = balance
                 .lost
                 .iter()
