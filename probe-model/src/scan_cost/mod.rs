@@ -146,7 +146,7 @@ pub struct Conditions {
 }
 
 impl Conditions {
-    /// Those of a recording.
+    /// Those of a recording as it began.
     pub fn of(header: &Header) -> Self {
         Self { page_size: header.page_size.max(1), clock_step: header.host.clock_step() }
     }

@@ -36,6 +36,8 @@ pub struct Point {
     pub nanos_margin: f64,
     /// Scans.
     pub scans: u64,
+    /// It stands for lengths that differ, or that are not known.
+    pub mixed: bool,
 }
 
 /// Scans whose lengths lie in one bucket.
@@ -49,6 +51,8 @@ struct Entry {
     /// Pages of the run, at least.
     run: u64,
     count: u64,
+    /// Lengths that differ.
+    mixed: bool,
 }
 
 /// The points of all classes, shortest first.
@@ -98,7 +102,14 @@ fn lengths(work: &Work<'_>, page_size: u64) -> BTreeMap<u32, Vec<Entry>> {
             _ => (0.0, 0.0),
         };
         let (low, high) = (least as f64 + more, most.max(least) as f64 + more);
-        let entry = Entry { low, high: high + maybe, pages: f64::midpoint(low, high), run: least, count };
+        let entry = Entry {
+            low,
+            high: high + maybe,
+            pages: f64::midpoint(low, high),
+            run: least,
+            count,
+            mixed: false,
+        };
         classes.entry(class).or_default().push(entry);
     }
     for entries in classes.values_mut() {
@@ -120,7 +131,7 @@ fn any_of(class: u32) -> Vec<Entry> {
     let (low, high) = scan_lengths(class);
     let Some(high) = high else { return Vec::new() };
     let (low, high) = (low as f64, high as f64);
-    vec![Entry { low, high, pages: f64::midpoint(low, high), run: 1 << class, count: 1 }]
+    vec![Entry { low, high, pages: f64::midpoint(low, high), run: 1 << class, count: 1, mixed: low < high }]
 }
 
 /// A share of the scans of a class, by length: `from` to `to`, 0 to 1.
@@ -175,7 +186,7 @@ fn of_class(latency: &Histogram, entries: &[Entry], conditions: Conditions) -> V
         }
     }
     let pages = middle.filter(|_| large.is_empty()).unwrap_or(f64::midpoint(low, high));
-    let entry = Entry { low, high, pages, run: 0, count: all };
+    let entry = Entry { low, high, pages, run: 0, count: all, mixed: true };
     known.point(Part { entry, from: 0.0, to: 1.0 }).into_iter().collect()
 }
 
@@ -194,6 +205,7 @@ fn clusters(parts: &[Part]) -> Vec<Part> {
         let rare = SHARE * (to - from);
         let usual: Vec<&Part> = cluster.iter().filter(|part| part.share() >= rare).collect();
         let usual = if usual.is_empty() { cluster.iter().collect() } else { usual };
+        let mixed = usual.len() > 1 || usual.iter().any(|part| part.entry.mixed);
         let (mut low, mut high, mut sum, mut count) = (f64::MAX, 0.0f64, 0.0, 0.0);
         for Part { entry, .. } in usual {
             (low, high) = (low.min(entry.low), high.max(entry.high));
@@ -201,7 +213,7 @@ fn clusters(parts: &[Part]) -> Vec<Part> {
             count += entry.count as f64;
         }
         let run = cluster[0].entry.run;
-        Part { entry: Entry { low, high, pages: sum / count, run, count: 0 }, from, to }
+        Part { entry: Entry { low, high, pages: sum / count, run, count: 0, mixed }, from, to }
     });
     joined.filter(|part| part.share() >= SHARE).collect()
 }
@@ -254,6 +266,7 @@ impl Latencies<'_> {
             nanos: middle.nanos,
             nanos_margin: (drawn.powi(2) + cut.powi(2) + mixed.powi(2)).sqrt(),
             scans,
+            mixed: part.entry.mixed,
         })
     }
 

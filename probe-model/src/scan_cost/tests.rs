@@ -173,6 +173,13 @@ fn a_cost_that_falls_is_said_and_never_shown_as_none() {
     assert_eq!((cost.parts(), cost.at(512.0), cost.break_even()), (None, None, None));
     let said = cost.sentence();
     assert!(said.starts_with("does not grow with pages here: 1 page took 5.0"), "{said}");
+    // What falls by less than its margin may grow by the rest of it.
+    let about = |pages, middle: u64| (0..20).map(move |call| (pages, 1, middle - 100 + 50 * (call % 5)));
+    let flat: Vec<_> = about(1, 5000).chain(about(512, 4990)).collect();
+    let cost = ScanCost::of(&made(&flat), PLAIN);
+    let Linearity::DoesNotGrow { slope, .. } = cost.linearity else { panic!("{cost:?}") };
+    assert!(slope.nanos + slope.margin > 0.0, "{slope:?}");
+    assert!(cost.sentence().starts_with("is not seen to grow with pages here, by 0."), "{}", cost.sentence());
 }
 
 #[test]
@@ -183,6 +190,11 @@ fn one_length_tells_nothing_of_a_page() {
         assert!((whole.nanos - 72_730.0).abs() <= whole.margin && whole.margin < 600.0, "{whole:?}");
         assert_eq!((pages, cost.parts()), (512.0, None));
     }
+    // Neighbours whose latencies overlap.
+    let near: Vec<_> = (64..=127).map(|pages| (pages, 5, 538 + 141 * pages)).collect();
+    let cost = ScanCost::of(&made(&near), PLAIN);
+    assert!(matches!(cost.linearity, Linearity::OneLength { .. }), "{cost:?}");
+    assert!(cost.known().starts_with("lengths that cannot be told apart"), "{}", cost.known());
     let few = ScanCost::of(&made(&[(512, 2, 72_730)]), PLAIN);
     assert_eq!((few.linearity, few.lengths.len()), (Linearity::TooFew, 0));
     assert_eq!(ScanCost::of(&none(), PLAIN).linearity, Linearity::TooFew);

@@ -8,9 +8,9 @@ use crate::unit;
 /// What the mean over pages is called.
 pub const MEAN: &str = "time per page (mean, fixed cost shared out)";
 
-impl fmt::Display for Estimate {
-    /// `141.0 ± 0.5 ns`: both in one unit, the value no finer than its margin.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Estimate {
+    /// Value and margin in one unit, and the unit; the value no finer than its margin.
+    fn figures(&self) -> (String, String, &'static str) {
         let largest = self.nanos.abs().max(self.margin);
         let (each, unit) = match largest {
             ..1e3 => (1.0, "ns"),
@@ -25,7 +25,15 @@ impl fmt::Display for Estimate {
             0.0995.. => 2,
             _ => 3,
         };
-        write!(f, "{value:.decimals$} ± {margin:.decimals$} {unit}")
+        (format!("{value:.decimals$}"), format!("{margin:.decimals$}"), unit)
+    }
+}
+
+impl fmt::Display for Estimate {
+    /// `141.0 ± 0.5 ns`
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (value, margin, unit) = self.figures();
+        write!(f, "{value} ± {margin} {unit}")
     }
 }
 
@@ -38,7 +46,11 @@ fn pages(pages: f64) -> String {
 
 fn percent(share: f64) -> String {
     let percent = 100.0 * share;
-    if percent < 9.95 { format!("{percent:.1} %") } else { format!("{percent:.0} %") }
+    match percent {
+        ..9.95 => format!("{percent:.1} %"),
+        ..200.0 => format!("{percent:.0} %"),
+        _ => format!("{share:.0} times"),
+    }
 }
 
 impl ScanCost {
@@ -62,6 +74,11 @@ impl ScanCost {
         };
         match self.linearity {
             Linearity::TooFew => "not known: fewer than 3 scans of any length".to_owned(),
+            Linearity::OneLength { pages, cost } if self.are_spread() => format!(
+                "lengths that cannot be told apart: scans of about {} took {cost}; the cost of a page \
+                 is not known",
+                counted(pages)
+            ),
             Linearity::OneLength { pages, cost } => {
                 format!(
                     "scans of one length only: {} took {cost}; the cost of a page is not known",
@@ -85,7 +102,7 @@ impl ScanCost {
                 pages(to)
             ),
             Linearity::NotLinear { from, to, lengths, off: Some(off) } => format!(
-                "not linear at {lengths} lengths from {} to {} pages: a line is off by {}; {}",
+                "not linear at {lengths} lengths from {} to {} pages: a line is off by up to {}; {}",
                 pages(from),
                 pages(to),
                 percent(off),
@@ -97,8 +114,18 @@ impl ScanCost {
                 pages(to),
                 ends()
             ),
+            Linearity::DoesNotGrow { slope, .. } if slope.nanos + slope.margin > 0.0 => {
+                let most = Estimate { nanos: slope.nanos + slope.margin, margin: slope.margin };
+                let (most, _, unit) = most.figures();
+                format!("is not seen to grow with pages here, by {most} {unit} a page at most: {}", ends())
+            }
             Linearity::DoesNotGrow { .. } => format!("does not grow with pages here: {}", ends()),
         }
+    }
+
+    /// One point stands for lengths that differ.
+    fn are_spread(&self) -> bool {
+        self.lengths.iter().any(|point| point.mixed)
     }
 
     /// Both in one line.

@@ -13,7 +13,7 @@ pub(super) fn rows(report: &Report) -> Vec<(&'static str, String)> {
             rows.push(("a further page", further.to_string()));
             rows.push(("how sure", cost.known()));
         } else {
-            rows.push(("cost of a page", cost.known()));
+            rows.push(("cost of a scan", cost.known()));
         }
     }
     rows.extend(report.mean_nanos_per_page.map(|nanos| (MEAN, format!("{nanos:.1} ns"))));
