@@ -129,6 +129,7 @@ fn flows(flows: &BTreeMap<String, Flow>) -> Result<(), Fault> {
             flow.backwards,
             flow.unread,
             flow.unseen,
+            flow.unarmed,
             flow.entry_missed,
             flow.return_missed,
             flow.return_recursion,

@@ -17,6 +17,9 @@
 //! each. With no call in flight that is exact; with some, the fewest calls are taken that explain the
 //! counters.
 //!
+//! Calls that began before counting, or after its end, are `unarmed`. Those that did not come back are taken
+//! to be what the kernel's counters have beyond: their returns may be missed too, and are nobody's loss.
+//!
 //! A kprobe session's program shows no return of a call whose entry it was not shown, so one miss hides one call,
 //! whichever end it hit: `call-missed` is their number. As many as open calls wait for were at returns, the
 //! others at entries; with calls in flight the fewest calls are taken.
@@ -53,6 +56,9 @@ pub struct Flow {
     /// Calls of the recorder's own that the kernel's misses hit: they are among those, and no loss.
     #[serde(default)]
     pub canary_missed: u64,
+    /// Calls that the entry program saw while calls were not to be counted, before and after the recording.
+    #[serde(default)]
+    pub unarmed: u64,
     /// Calls that the kernel did not show to the entry program: the entry kprobe's own miss counter
     /// (`bpf_link_info.perf_event.kprobe.missed`) and the program's recursion misses.
     pub entry_missed: u64,
@@ -192,6 +198,8 @@ struct Missed {
     hidden: u64,
     /// Calls of a kprobe session of which nothing was seen.
     whole: u64,
+    /// Calls of a kprobe session that were missed and were not to be counted.
+    nobodys: u64,
     unexplained: i128,
 }
 
@@ -218,19 +226,19 @@ impl Flow {
 
     /// The balance of these fates.
     pub fn balance(&self) -> Balance {
-        let Missed { pool, recursion, both, hidden, whole, unexplained } = self.missed();
+        let Missed { pool, recursion, both, hidden, whole, nobodys, unexplained } = self.missed();
         let lost = [
             (Cause::EntryMissed, self.entry_missed + self.unseen),
             (Cause::ReturnMissed, pool),
             (Cause::ReturnRecursion, recursion),
             (Cause::BothMissed, both),
-            (Cause::CallMissed, self.call_missed),
+            (Cause::CallMissed, self.call_missed - nobodys),
             (Cause::OpenTableFull, self.unstored),
             (Cause::ArgumentsUnread, self.unreadable),
             (Cause::ClockBackwards, self.backwards),
             (Cause::OutputsUnread, self.unread),
         ];
-        let at_returns = pool + recursion + (self.call_missed - whole);
+        let at_returns = pool + recursion + (self.call_missed - whole - nobodys);
         Balance {
             calls: (self.entered + self.entry_missed + self.unseen + both + hidden + whole)
                 .saturating_sub(self.canary + self.canary_missed),
@@ -249,23 +257,32 @@ impl Flow {
 
     /// Whose the misses at returns were.
     fn missed(&self) -> Missed {
-        let none = Missed { pool: 0, recursion: 0, both: 0, hidden: 0, whole: 0, unexplained: 0 };
+        let none = Missed { pool: 0, recursion: 0, both: 0, hidden: 0, whole: 0, nobodys: 0, unexplained: 0 };
         let whole = self.call_missed.saturating_sub(self.due());
+        let nobodys = whole.min(self.unarmed_open());
+        let whole = whole - nobodys;
         let of_session = i128::from(self.session_missed) - i128::from(self.unseen);
         let at_returns = u64::try_from(of_session).unwrap_or(0) + self.return_recursion;
         let excess = (self.return_missed + at_returns).saturating_sub(self.due());
         let unexplained = of_session.min(0);
         if self.session_missed > 0 {
             let recursion = at_returns.saturating_sub(excess);
-            return Missed { recursion, both: excess / 2, hidden: excess % 2, unexplained, ..none };
+            let beyond = excess - excess.min(self.unarmed_open());
+            return Missed { recursion, both: beyond / 2, hidden: beyond % 2, unexplained, ..none };
         }
         // Those beyond are of calls that are counted as missed at their entry, or of calls that began before
         // the recording, where such calls came back.
         let of_missed = excess.min(self.entry_missed);
-        let beyond = if self.older() > 0 { 0 } else { excess - of_missed };
+        let beyond = excess - of_missed;
+        let beyond = if self.older() > 0 { 0 } else { beyond - beyond.min(self.unarmed_open()) };
         let recursion = at_returns.saturating_sub(excess - beyond);
         let pool = self.return_missed.saturating_sub((excess - beyond).saturating_sub(at_returns));
-        Missed { pool, recursion, whole, unexplained: unexplained - i128::from(beyond), ..none }
+        Missed { pool, recursion, whole, nobodys, unexplained: unexplained - i128::from(beyond), ..none }
+    }
+
+    /// Calls that were not to be counted and whose return was not seen.
+    fn unarmed_open(&self) -> u64 {
+        self.unarmed.saturating_sub(self.older())
     }
 
     /// Returns of calls that began before the recording: no entry of theirs is counted as lost.
@@ -286,6 +303,7 @@ impl Flow {
             unseen: combine(self.unseen, other.unseen),
             canary: combine(self.canary, other.canary),
             canary_missed: combine(self.canary_missed, other.canary_missed),
+            unarmed: combine(self.unarmed, other.unarmed),
             entry_missed: combine(self.entry_missed, other.entry_missed),
             return_missed: combine(self.return_missed, other.return_missed),
             return_recursion: combine(self.return_recursion, other.return_recursion),
@@ -477,6 +495,28 @@ mod tests {
         assert_eq!(Flow { unmatched: 0, ..flow }.balance().unexplained, -2);
         // Nor where all that came back are of calls that found no room.
         assert_eq!(Flow { entered: 15, unstored: 5, ..flow }.balance().unexplained, -2);
+    }
+
+    #[test]
+    fn a_missed_return_of_a_call_begun_before_counting_is_no_call_in_flight() {
+        // 3 calls were inside when counting began, and 2 of them were seen to come back.
+        let before = Flow { entered: 100, exited: 100, unarmed: 3, unmatched: 2, ..Flow::default() };
+        for missed in [
+            Flow { session_missed: 1, ..before },
+            Flow { return_recursion: 1, ..before },
+            Flow { return_missed: 1, ..before },
+            Flow { call_missed: 1, ..before },
+        ] {
+            let balance = missed.balance();
+            assert_eq!((balance.calls, balance.measured, balance.in_flight), (100, 100, 0), "{missed:?}");
+            assert!(balance.is_complete(), "{missed:?}");
+        }
+        // None of them came back: a missed return is theirs, and one more is not.
+        let one = Flow { unarmed: 1, unmatched: 0, ..before };
+        assert!(Flow { return_recursion: 1, ..one }.balance().is_complete());
+        assert_eq!(Flow { return_recursion: 2, ..one }.balance().unexplained, -1);
+        assert_eq!(Flow { call_missed: 2, ..one }.balance().lost, [(Cause::CallMissed, 1)]);
+        assert_eq!(Flow { session_missed: 2, ..one }.balance().in_flight, 1);
     }
 
     #[test]

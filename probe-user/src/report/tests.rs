@@ -110,6 +110,7 @@ const COMPLETE: Flow = Flow {
     unseen: 0,
     canary: 0,
     canary_missed: 0,
+    unarmed: 0,
     entry_missed: 0,
     return_missed: 0,
     return_recursion: 0,

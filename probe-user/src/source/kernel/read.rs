@@ -198,6 +198,7 @@ impl Reader {
                     unread: fates.unread,
                     unseen: fates.unseen,
                     canary: fates.canary,
+                    unarmed: fates.unarmed,
                     ..Flow::default()
                 });
             }
