@@ -151,6 +151,7 @@ mod tests {
         unseen: 0,
         canary: 0,
         canary_missed: 0,
+        unarmed: 0,
         entry_missed: 0,
         return_missed: 0,
         return_recursion: 0,
