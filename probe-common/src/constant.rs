@@ -58,6 +58,8 @@ pub enum Constant {
     TaskLeader,
     /// From a `struct task_struct` to its `comm`.
     TaskComm,
+    /// From a `struct task_struct` to its `start_boottime`; 0: not known.
+    TaskStarted,
 }
 
 /// The upper half of every placeholder: no value that a program would load otherwise.
@@ -65,7 +67,7 @@ const MARK: u64 = 0x10fa_5c0e << 32;
 
 impl Constant {
     /// Every constant.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::PageShift,
         Self::PageMask,
         Self::LengthIsCap,
@@ -90,6 +92,7 @@ impl Constant {
         Self::HasNames,
         Self::TaskLeader,
         Self::TaskComm,
+        Self::TaskStarted,
     ];
 
     /// The immediate that stands for it in the object.

@@ -189,6 +189,8 @@ pub struct Shared {
 pub struct CallerKey {
     /// The `struct io_pagetable`; 0 at the dispatch site.
     pub iopt: u64,
+    /// When the process began, ns of `CLOCK_BOOTTIME`: numbers of processes are used again. 0 where it is not known.
+    pub started: u64,
     /// The process.
     pub tgid: u32,
     /// The IOAS's number; 0 where it is not known.
@@ -207,6 +209,8 @@ pub struct Caller {
     pub site: u32,
     /// Whose name it is, as [`NamedBy`].
     pub named_by: u32,
+    /// When the process began, ns of `CLOCK_BOOTTIME`; 0 where it is not known.
+    pub started: u64,
     /// `bpf_ktime_get_ns` when the name was looked up last.
     pub named_at: u64,
     /// The name that it had then.

@@ -63,8 +63,9 @@ unsafe fn slot<K: Kernel>(block: *mut Block, site: SiteId, iopt: u64) -> usize {
     }
 }
 
-/// Let every CPU look its last `get_phys` caller up again: an IOAS was made, perhaps where another one
-/// was. No call on the other one is under way, so no program is about to remember it.
+/// Let every CPU look its last callers up again: an IOAS was made, perhaps where another one was, perhaps by a
+/// process that has the number of one that ended. No call on the other one, or by it, is under way, so no program is
+/// about to remember it.
 #[inline(never)]
 pub fn forget<K: Kernel>() {
     let Some(first) = K::blocks() else { return };
@@ -72,14 +73,18 @@ pub fn forget<K: Kernel>() {
         let block = maps::block_of(first, cpu as u32);
         // SAFETY: the block of a possible CPU. The word may be written by that CPU at the same time, for
         // a caller that is not the one to be forgotten.
-        unsafe { core::ptr::write_volatile(&raw mut (*block).last[SiteId::GetPhys as usize].tgid, 0) };
+        unsafe {
+            for last in 0..SITES.len() {
+                core::ptr::write_volatile(&raw mut (*block).last[last].tgid, 0);
+            }
+        }
     }
 }
 
 /// The slot of a caller, a new one if need be; the first one where there is none left.
 #[inline(never)]
 fn slot_of<K: Kernel>(site: u32, iopt: u64, tgid: u32) -> u32 {
-    let key = CallerKey { iopt, tgid, ioas: ioas_of::<K>(iopt) };
+    let key = CallerKey { iopt, started: started::<K>(), tgid, ioas: ioas_of::<K>(iopt) };
     let Some(slot) = find(&key).or_else(|| take(site, &key)) else { return 0 };
     if let Some(caller) = row(site, slot) {
         // SAFETY: a valid row. Other CPUs may be writing the same process's name.
@@ -116,7 +121,10 @@ fn take(site: u32, key: &CallerKey) -> Option<u32> {
     }
     let caller = row(site, slot)?;
     // SAFETY: nobody else was given this slot.
-    unsafe { (*caller).ioas = key.ioas };
+    unsafe {
+        (*caller).ioas = key.ioas;
+        (*caller).started = key.started;
+    }
     // SAFETY: as above.
     unsafe { (*caller).tgid = key.tgid };
     match SLOTS.insert(key, slot, u64::from(BPF_NOEXIST)) {
@@ -137,6 +145,18 @@ fn ioas_of<K: Kernel>(iopt: u64) -> u32 {
         return 0;
     }
     K::read(iopt.wrapping_add(constant::iopt_ioas_id())).unwrap_or(0) as u32
+}
+
+/// When the current process began; 0 where the kernel's types did not tell where it is kept.
+#[inline(always)]
+fn started<K: Kernel>() -> u64 {
+    if !constant::has_names() || constant::task_started() == 0 {
+        return 0;
+    }
+    // SAFETY: the helper has no preconditions.
+    let task = unsafe { bpf_get_current_task() };
+    let leader = K::read(task.wrapping_add(constant::task_leader())).unwrap_or(0);
+    K::read(leader.wrapping_add(constant::task_started())).unwrap_or(0)
 }
 
 /// Note the name that the current process has now.

@@ -46,6 +46,7 @@ constants! {
     task_tgid: TaskTgid;
     task_leader: TaskLeader;
     task_comm: TaskComm;
+    task_started: TaskStarted;
 }
 
 macro_rules! switches {

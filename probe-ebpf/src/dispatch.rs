@@ -67,9 +67,15 @@ pub unsafe fn count<K: Kernel, const EXTRA: bool>(ctx: &impl EbpfContext, block:
     }
     // SAFETY: `row` and the errno's slot are in bounds; the cell is in the current CPU's block.
     unsafe {
-        if (result < 0 || row != ROW_GET_PA) && is_canary() {
-            (*block).flow[FLOW].canary += 1;
-            return;
+        if result < 0 || row != ROW_GET_PA {
+            if is_canary() {
+                (*block).flow[FLOW].canary += 1;
+                return;
+            }
+            // Before the caller's row is looked up: the call that made the IOAS is its own process's.
+            if result >= 0 && command::makes_ioas(row) {
+                callers::forget::<K>();
+            }
         }
         let cell = &mut (*block).dispatch[row];
         let caller = callers::caller::<K>(block);
@@ -77,9 +83,6 @@ pub unsafe fn count<K: Kernel, const EXTRA: bool>(ctx: &impl EbpfContext, block:
         (*caller).nanos += nanos;
         let errno = if result >= 0 {
             (*near(&raw mut cell.ok)).record(nanos);
-            if row != ROW_GET_PA && command::makes_ioas(row) {
-                callers::forget::<K>();
-            }
             0
         } else {
             let errno = result.unsigned_abs();

@@ -1,8 +1,9 @@
 //! Attribution: whose calls they were, by process at the dispatch site, by process and IOAS at `get_phys`.
 //!
 //! A bounded table a site in the kernel; who came when it was full shares the row without a `who`, so the
-//! totals over all rows are exact. A row belongs to a process *number*: a later process that gets the
-//! same number and the same IOAS counts on in the same row.
+//! totals over all rows are exact. A row belongs to a process and when it began, so a later one that
+//! gets the same number has a row of its own; where the beginning is not known, it counts on in the same row. A process
+//! that uses an IOAS which it did not make is told from the one before it at the next sample.
 
 use std::collections::BTreeMap;
 
@@ -44,6 +45,17 @@ pub struct Who {
     /// is not known.
     #[serde(default, skip_serializing_if = "is_not")]
     pub is_threads_name: bool,
+    /// When the process began, ns of `CLOCK_BOOTTIME` of the initial time namespace: numbers of processes are used
+    /// again. `None` where the kernel's types did not tell, and in older recordings.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started: Option<u64>,
+}
+
+impl Who {
+    /// What makes a process one, whatever it is called.
+    pub fn process(&self) -> (u32, Option<u64>) {
+        (self.pid, self.started)
+    }
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "the signature is serde's")]
@@ -55,9 +67,9 @@ fn is_not(flag: &bool) -> bool {
 /// sites and times, and it has one name.
 pub(crate) fn rename(rows: &mut BTreeMap<u32, Row>, later: &BTreeMap<u32, Row>) {
     let callers = later.values().filter_map(|row| row.who.as_ref());
-    let names: BTreeMap<u32, &Who> = callers.map(|who| (who.pid, who)).collect();
+    let names: BTreeMap<_, &Who> = callers.map(|who| (who.process(), who)).collect();
     for who in rows.values_mut().filter_map(|row| row.who.as_mut()) {
-        if let Some(now) = names.get(&who.pid).filter(|now| now.comm != who.comm) {
+        if let Some(now) = names.get(&who.process()).filter(|now| now.comm != who.comm) {
             who.comm.clone_from(&now.comm);
             who.is_threads_name = now.is_threads_name;
         }
@@ -102,7 +114,7 @@ mod tests {
     #[test]
     fn a_process_has_its_last_name_in_all_its_rows() {
         let row = |pid, comm: &str, calls| Row {
-            who: Some(Who { pid, comm: comm.into(), ioas: None, is_threads_name: false }),
+            who: Some(Who { pid, comm: comm.into(), ioas: None, is_threads_name: false, started: None }),
             site: "dispatch".to_owned(),
             calls,
             failed: 0,

@@ -4,7 +4,7 @@
 //! time-stamp counter, 279 ns by the ACPI timer, 1 to 10 ms by jiffies. It is known within one step, and one
 //! shorter than a step reads as nothing: it is shown as less than the step, never as 0.
 //!
-//! Refuses to read a clock.
+//! Refuses to read a clock: readings are passed in.
 
 use serde::{Deserialize, Serialize};
 
@@ -22,7 +22,7 @@ pub struct Clock {
 
 /// Step of the ACPI timer in ns: 3.579545 MHz.
 const ACPI_PM: u64 = 279;
-/// The longest step of a clock that counts ticks: CONFIG_HZ is 100 or more.
+/// The longest step of a clock that counts ticks: `CONFIG_HZ` is 100 or more.
 const JIFFIES: u64 = 10_000_000;
 
 /// The least ns that a recording of this clock tells apart. Where the step was not measured: what is known of the
@@ -80,6 +80,40 @@ pub fn step_of(differences: impl IntoIterator<Item = u64>) -> Option<u64> {
     }
     let distances = groups.windows(2).map(|pair| (pair[1].0 + pair[1].1 - pair[0].0 - pair[0].1).div_ceil(2));
     Some(distances.min().unwrap_or(smallest))
+}
+
+/// Readings that a measurement of the step takes, and more where the clock has not moved often enough.
+const READINGS: usize = 4096;
+/// Moves of the clock that are waited for, in so many readings: a clock that stands still is not waited for.
+const MOVES: usize = 3;
+const MOST_READINGS: usize = 2_000_000;
+
+/// The step of a clock that `read` reads, ns: in a few milliseconds of readings by a fast clock, in three ticks of a
+/// slow one. Between two readings a little is done, now more and now less, so that differences of many lengths come.
+pub fn measure(mut read: impl FnMut() -> u64) -> Option<u64> {
+    let mut differences = Vec::with_capacity(READINGS);
+    let (mut moves, mut spin) = (0, 1u32);
+    let mut before = read();
+    for reading in 0..MOST_READINGS {
+        spin ^= spin << 13;
+        spin ^= spin >> 17;
+        spin ^= spin << 5;
+        for round in 0..spin % 16 {
+            std::hint::black_box(round);
+        }
+        let now = read();
+        let difference = now.saturating_sub(before);
+        moves += usize::from(difference > 0);
+        // Of a clock that moves seldom most are 0, and one says it.
+        if difference > 0 || differences.last() != Some(&0) {
+            differences.push(difference);
+        }
+        before = now;
+        if reading >= READINGS && moves >= MOVES {
+            break;
+        }
+    }
+    step_of(differences)
 }
 
 /// What another clock did beside the monotonic one, between two anchors.
@@ -156,7 +190,6 @@ mod tests {
 
     #[test]
     fn what_is_shorter_than_a_step_is_said_to_be_that() {
-        let shown = |nanos, step| super::shown(nanos, step);
         assert_eq!([shown(0, 1), shown(5, 1), shown(0, 0)], ["< 1 ns", "5 ns", "< 1 ns"]);
         assert_eq!([shown(0, 279), shown(279, 279)], ["< 279 ns", "279 ns"]);
         assert_eq!(shown(3_999_999, 4_000_000), "< 4 ms");
@@ -178,6 +211,17 @@ mod tests {
         assert_eq!(step_of([41, 42, 83, 84, 125]), Some(42));
         assert_eq!(step_of([70, 72, 76, 74]), Some(2));
         assert_eq!([step_of([0, 0]), step_of([57])], [None, Some(57)]);
+    }
+
+    #[test]
+    fn a_clock_is_measured_by_its_readings() {
+        let mut readings = 0u64;
+        let ticks = measure(|| {
+            readings += 1;
+            readings / 10_000 * 4_000_000
+        });
+        assert_eq!(ticks, Some(4_000_000));
+        assert_eq!(measure(|| 5), None);
     }
 
     #[test]

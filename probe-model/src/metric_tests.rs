@@ -36,7 +36,7 @@ fn names_follow_the_conventions() {
 #[test]
 fn processes_are_bounded_and_keep_their_labels() {
     let row = |comm: &str, calls| Row {
-        who: Some(Who { pid: 1, comm: comm.into(), ioas: None, is_threads_name: false }),
+        who: Some(Who { pid: 1, comm: comm.into(), ioas: None, is_threads_name: false, started: None }),
         site: "dispatch".into(),
         calls,
         failed: 0,

@@ -4,7 +4,7 @@
 //! `cost = fixed + further_page × pages`, fitted to the median latencies of the scan lengths that occurred.
 //! Medians, because a mean is moved by the few calls that were preempted or waited. Pages are those that a
 //! scan looked at: the pages of its run, and one more where it stopped at a page that is not physically
-//! next (drivers/iommu/iommufd/io_pagetable.c, Linux 7.3).
+//! next (`iopt_get_phys`, `drivers/iommu/iommufd/io_pagetable.c`, Linux 7.3).
 //!
 //! Refuses to say what a scan costs that is longer or shorter than those that were measured, or lies
 //! between two lengths where no third one showed that a line holds.
@@ -200,7 +200,7 @@ impl ScanCost {
     pub fn at(&self, pages: f64) -> Option<f64> {
         let Linearity::Linear { from, to, .. } = self.linearity else { return None };
         let (fixed, further) = self.parts()?;
-        (from..=to).contains(&pages).then(|| fixed.nanos + further.nanos * pages)
+        (from..=to).contains(&pages).then_some(fixed.nanos + further.nanos * pages)
     }
 
     /// The scan length at which the pages cost as much as the rest of the call, pages; `None` where it is

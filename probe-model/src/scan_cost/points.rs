@@ -83,18 +83,18 @@ fn lengths(work: &Work<'_>, page_size: u64) -> BTreeMap<u32, Vec<Entry>> {
         })
     };
     // Pages beyond those that every run has at least: 0 where all lengths are exact.
-    let least: u64 = buckets()
+    let at_least: u64 = buckets()
         .map(|(_, low, _, count)| low.div_ceil(page_size).max(1).saturating_mul(count))
         .fold(0, u64::saturating_add);
-    let excess = work.pages.saturating_sub(least);
+    let excess = work.pages.saturating_sub(at_least);
     let mut classes: BTreeMap<u32, Vec<Entry>> = BTreeMap::new();
     for (stop, low, high, count) in buckets().filter(|&(.., count)| count > 0) {
-        let least = low.div_ceil(page_size).max(1);
-        let class = least.ilog2().min(last);
+        let fewest = low.div_ceil(page_size).max(1);
+        let class = fewest.ilog2().min(last);
         let end = if class < last { (2 << class) - 1 } else { u64::MAX };
         // More than half of the scans have at most twice their mean share of the excess. A run that begins
         // inside a page touches one more.
-        let most = (least + (2 * excess).div_ceil(count)).min(high.div_ceil(page_size) + 1).min(end);
+        let most = (fewest + (2 * excess).div_ceil(count)).min(high.div_ceil(page_size) + 1).min(end);
         // The page that ended it was looked at too; of a short run it is not known whether there was one.
         let (more, maybe) = match stop {
             "break" => (1.0, 0.0),

@@ -285,6 +285,7 @@ fn busy(windows: u64) -> Vec<Sample> {
                 comm: format!("lcore-worker-{slot}").into(),
                 ioas: Some(1),
                 is_threads_name: false,
+                started: None,
             };
             let row = sample.counters.attribution.entry(slot).or_insert(Row {
                 who: Some(who),

@@ -99,6 +99,8 @@ pub struct ProcessReport {
     pub ioas: Option<u32>,
     /// The name is that of a thread that called; the process's own is not known.
     pub is_threads_name: bool,
+    /// When it began, ns of `CLOCK_BOOTTIME`: tells processes apart that had the same number. `None` where it is not known.
+    pub started: Option<u64>,
     pub site: String,
     pub calls: u64,
     pub failed: u64,
@@ -234,6 +236,7 @@ fn processes_of(counters: &Counters) -> Vec<ProcessReport> {
         pid: row.who.as_ref().map(|who| who.pid),
         ioas: row.who.as_ref().and_then(|who| who.ioas),
         is_threads_name: row.who.as_ref().is_some_and(|who| who.is_threads_name),
+        started: row.who.as_ref().and_then(|who| who.started),
         site: row.site.clone(),
         calls: row.calls,
         failed: row.failed,

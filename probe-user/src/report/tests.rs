@@ -129,7 +129,7 @@ fn a_complete_recording() {
 fn rows_and_company_are_told() {
     let mut recording = recording(COMPLETE);
     let row = |site: &str, pid, comm: &[u8], ioas, is_threads_name| Row {
-        who: Some(Who { pid, comm: comm.to_vec(), ioas, is_threads_name }),
+        who: Some(Who { pid, comm: comm.to_vec(), ioas, is_threads_name, started: None }),
         site: site.to_owned(),
         calls: 3,
         failed: 0,

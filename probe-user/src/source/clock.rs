@@ -87,38 +87,9 @@ pub fn source() -> Option<String> {
     Some(fs::read_to_string(SOURCE).ok()?.trim().to_owned())
 }
 
-/// Readings that a measurement of the step takes, and more where the clock has not moved often enough.
-const READINGS: usize = 4096;
-/// Moves of the clock that are waited for, at most so many readings: a clock that stands still is not waited for.
-const MOVES: usize = 3;
-const MOST_READINGS: usize = 2_000_000;
-
-/// The step of the clock, ns: less than a millisecond of readings by a fast clock, three ticks by a slow one.
-/// Between two readings a little is done, now more and now less, so that differences of every length come.
+/// The step of the clock, ns.
 pub fn step() -> Option<u64> {
-    let mut differences = Vec::with_capacity(READINGS);
-    let (mut moves, mut spin) = (0, 1u32);
-    let mut before = read(ClockId::Monotonic);
-    for reading in 0..MOST_READINGS {
-        spin ^= spin << 13;
-        spin ^= spin >> 17;
-        spin ^= spin << 5;
-        for round in 0..spin % 16 {
-            std::hint::black_box(round);
-        }
-        let now = read(ClockId::Monotonic);
-        let difference = now.saturating_sub(before);
-        moves += usize::from(difference > 0);
-        // Of a clock that moves seldom most are 0, and one says it.
-        if difference > 0 || differences.last() != Some(&0) {
-            differences.push(difference);
-        }
-        before = now;
-        if reading >= READINGS && moves >= MOVES {
-            break;
-        }
-    }
-    clock::step_of(differences)
+    clock::measure(|| read(ClockId::Monotonic))
 }
 
 /// Watches what other clocks do beside the monotonic one, and which source they are read from.

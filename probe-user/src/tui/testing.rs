@@ -112,7 +112,7 @@ impl Recorded {
         let flow = Flow { entered: calls, exited: calls, ..Flow::default() };
         let calls_of = Calls { ok, failed: Histogram::new(LATENCY_FAILED), errors: [].into() };
         let row = |pid: u32, comm: &[u8]| Row {
-            who: Some(Who { pid, comm: comm.to_vec(), ioas: Some(3), is_threads_name: false }),
+            who: Some(Who { pid, comm: comm.to_vec(), ioas: Some(3), is_threads_name: false, started: None }),
             site: "get_phys".to_owned(),
             calls,
             failed: 1,

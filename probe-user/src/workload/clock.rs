@@ -1,5 +1,7 @@
 //! The driver's clock: `CLOCK_MONOTONIC` in ns, read through the vDSO; the same clock as the probes'.
 
+use std::sync::OnceLock;
+
 use rustix::io::Errno;
 use rustix::thread::{ClockId, clock_nanosleep_absolute};
 use rustix::time::{Timespec, clock_gettime};
@@ -12,6 +14,12 @@ pub fn now() -> u64 {
     let time = clock_gettime(ClockId::Monotonic);
     // Since boot and below a second: neither is negative.
     time.tv_sec.cast_unsigned().wrapping_mul(NANOS).wrapping_add(time.tv_nsec.cast_unsigned())
+}
+
+/// The least ns that it tells apart.
+pub fn step() -> u64 {
+    static STEP: OnceLock<u64> = OnceLock::new();
+    *STEP.get_or_init(|| probe_model::clock::measure(now).unwrap_or(1))
 }
 
 /// Sleep until `at`, or a signal. How late the kernel wakes a thread is part of what an open loop measures.

@@ -323,7 +323,7 @@ fn counts(ledger: &Ledger) -> Vec<IoctlCount> {
 }
 
 fn latency(histogram: &Histogram) -> Option<Distribution> {
-    let figures = Figures::of_latency(histogram);
+    let figures = Figures::of_latency(histogram).by_clock(super::clock::step());
     (!histogram.is_empty()).then(|| Distribution { figures, histogram: histogram.clone() })
 }
 

@@ -147,6 +147,11 @@ impl Running {
         Self { child, path }
     }
 
+    /// The recording, while it grows.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }

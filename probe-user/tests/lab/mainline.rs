@@ -5,6 +5,7 @@ mod backends;
 mod buckets;
 mod canary;
 mod change;
+mod clock;
 mod company;
 mod contention;
 mod endings;

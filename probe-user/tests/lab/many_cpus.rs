@@ -1,5 +1,5 @@
-//! A machine with 64 possible CPUs: every one has counters of its own. And, because few tests follow: lockdown, which
-//! stays until a guest ends.
+//! A machine with 64 possible CPUs: every one has counters of its own. Its clock counts ticks (`clocksource=jiffies`). And,
+//! because few tests follow: lockdown, which stays until a guest ends.
 
 use std::fs;
 
@@ -45,6 +45,44 @@ fn the_maps_take_at_most_64_mib(backend: &str) {
     assert!(sum <= LIMIT, "{sum} bytes: {maps:#?}");
     assert_eq!(guest::report(&file)["header"]["cpus"], 64);
     guest::nothing_left();
+}
+
+/// Nearly every call is shorter than a tick: no face of the recording says that it took 0 ns.
+#[test]
+fn less_than_a_tick_is_said_to_be_less() {
+    let recorded = guest::record_load("ticks", "--size 1M --cap page --count 300");
+    let host = &recorded.report["header"]["host"];
+    assert_eq!(host["clocksource"], "jiffies");
+    let step = host["clock_step"].as_u64().unwrap();
+    assert!((1_000_000..=10_000_000).contains(&step), "{step}");
+    let ok = &recorded.report["dispatch"]["IOAS_NOIOMMU_GET_PA"]["ok"];
+    assert_eq!(
+        (&ok["count"], &ok["p50"], &ok["resolution"]),
+        (&300.into(), &Value::Null, &step.into()),
+        "{ok}"
+    );
+    let less = probe_model::clock::below(step);
+    let face =
+        |arguments: &[&str]| guest::stdout(&guest::succeed(guest::iovascope(arguments).arg(&recorded.file)));
+    let escaped = less.replace('<', "&lt;");
+    for (arguments, said) in [
+        (&["report"][..], &less),
+        (&["report", "--format", "markdown"], &less),
+        (&["report", "--format", "html"], &escaped),
+        (&["export", "-f", "svg"], &escaped),
+    ] {
+        let text = face(arguments);
+        assert!(text.contains(said.as_str()), "{arguments:?}: {text}");
+        let zero = text.lines().find(|line| line.contains("GET_PA") && line.contains(" 0 ns"));
+        assert_eq!(zero, None, "{arguments:?}");
+    }
+    let csv = face(&["export", "-f", "csv"]);
+    let cells = csv.lines().filter(|line| line.contains(",dispatch.IOAS_NOIOMMU_GET_PA.ok,"));
+    let medians: Vec<&str> = cells.map(|line| line.split(',').nth(7).unwrap()).collect();
+    assert!(!medians.is_empty() && medians.iter().all(|median| *median != "0"), "{csv}");
+    assert!(face(&["export", "-f", "hlog"]).contains("the clock moves in steps of"));
+    let doctor = guest::stdout(&guest::iovascope(&["doctor"]).output().unwrap());
+    assert!(doctor.lines().any(|line| line.starts_with("coarse ") && line.contains("jiffies")), "{doctor}");
 }
 
 /// Last: lockdown stays until the guest ends.

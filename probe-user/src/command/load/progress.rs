@@ -76,7 +76,7 @@ fn job(job: &JobProgress) -> String {
     });
     for (name, times) in [("p99", Some(&job.service_ns)), ("response p99", job.response_ns.as_ref())] {
         if let Some(p99) = times.and_then(|times| Figures::of_latency(&times.ok).p99) {
-            parts.push(format!("{name} {}", unit::nanos(p99)));
+            parts.push(format!("{name} {}", probe_model::clock::shown(p99, 1)));
         }
     }
     if job.failed > 0 {

@@ -46,6 +46,7 @@ impl Callers {
             comm: names.get(&process(&caller)).map_or_else(Vec::new, |named| comm(named)),
             ioas: (caller.ioas > 0).then_some(caller.ioas),
             is_threads_name: names.get(&process(&caller)).is_some_and(is_threads_name),
+            started: (caller.started > 0).then_some(caller.started),
         };
         let row = |((site, slot, cell), caller): ((&Site, usize, ScannerCell), Option<Caller>)| {
             let ScannerCell { calls: CallerCell { calls, failed, nanos }, pages, bytes } = cell;
@@ -75,14 +76,14 @@ impl Callers {
 }
 
 /// What makes a process one, whatever it is called.
-fn process(caller: &Caller) -> u32 {
-    caller.tgid
+fn process(caller: &Caller) -> (u32, u64) {
+    (caller.tgid, caller.started)
 }
 
 /// Of each process the row whose name was looked up last: its rows are of different sites and times, and
 /// it has one name.
-fn newest_names<'a>(callers: impl Iterator<Item = &'a Caller>) -> HashMap<u32, Caller> {
-    let mut newest: HashMap<u32, Caller> = HashMap::new();
+fn newest_names<'a>(callers: impl Iterator<Item = &'a Caller>) -> HashMap<(u32, u64), Caller> {
+    let mut newest: HashMap<(u32, u64), Caller> = HashMap::new();
     for caller in callers {
         let known = newest.entry(process(caller)).or_insert(*caller);
         if known.named_at < caller.named_at {

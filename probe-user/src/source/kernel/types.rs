@@ -25,6 +25,9 @@ const NAMES: [(Constant, Sum); 2] = [
 const RT_RWSEM: [(Constant, Sum); 1] =
     [(Constant::RwsemInner, &[(1, "rw_semaphore", "rwbase"), (1, "rwbase_rt", "rtmutex")])];
 
+/// When a process began (Linux 5.5 gave it this name).
+const STARTED: [(Constant, Sum); 1] = [(Constant::TaskStarted, &[(1, "task_struct", "start_boottime")])];
+
 /// iommufd's areas (`drivers/iommu/iommufd/iommufd_private.h` and `io_pagetable.h`,
 /// `include/linux/interval_tree.h`, `rbtree_types.h`, Linux 7.3).
 const AREAS: [(Constant, Sum); 9] = [
@@ -83,6 +86,7 @@ impl Types {
         if let Some(names) = self.resolve(&NAMES)? {
             known.extend(names);
             known.push((Constant::HasNames, 1));
+            known.extend(self.resolve(&STARTED)?.unwrap_or_default());
         }
         known.extend(self.resolve(&RT_RWSEM)?.unwrap_or_default());
         if let Some(areas) = self.resolve(&AREAS)? {

@@ -144,7 +144,10 @@ fn probes(app: &App, now: &Shown) -> Vec<Fact> {
         lines.push(Fact::new("GET_PA", text::cells(header.abi.as_bytes())));
         lines.push(Fact::new("CPUs", header.cpus.to_string()));
         let source = header.host.clocksource.as_deref().unwrap_or("unknown");
-        let clock = format!("{source}, steps of {}", unit::nanos(app.clock_step()));
+        let clock = match (app.clock_step(), header.host.clock_step) {
+            (1, None) => format!("{source}, step not measured"),
+            (step, _) => format!("{source}, steps of {}", unit::nanos(step)),
+        };
         lines.push(Fact::new("clock", text::cells(clock.as_bytes())));
     }
     if let State::Ended(ended) = &app.state {

@@ -62,6 +62,8 @@ fn attributed(app: &App, row: &Attributed, speed: Option<f64>, busy: f64) -> Row
         }
         None => ("(all others)".to_owned(), "-".to_owned(), "-".to_owned()),
     };
+    let began = row.who.as_ref().and_then(|who| who.started);
+    let began = began.map_or_else(|| "-".to_owned(), |at| format!("{} after boot", super::clock(at)));
     let scans = row.site == "get_phys";
     let mean = row.nanos.checked_div(row.calls);
     let pages = row.pages.checked_div(row.calls).filter(|_| scans);
@@ -72,6 +74,7 @@ fn attributed(app: &App, row: &Attributed, speed: Option<f64>, busy: f64) -> Row
     let details = vec![
         ("process".to_owned(), name.clone()),
         ("pid".to_owned(), pid.clone()),
+        ("began".to_owned(), began),
         ("site".to_owned(), row.site.clone()),
         ("ioas".to_owned(), ioas.clone()),
         ("calls".to_owned(), unit::count(row.calls)),

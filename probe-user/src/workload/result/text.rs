@@ -184,7 +184,7 @@ fn row(out: &mut dyn Write, name: &str, of: &Distribution, show: fn(u64) -> Stri
     let figures = &of.figures;
     write!(out, "{name:<20}{:>10}", unit::count(figures.count))?;
     for value in [figures.p50, figures.p90, figures.p99, figures.p999, figures.max] {
-        write!(out, "{:>10}", value.map_or_else(|| "–".to_owned(), show))?;
+        write!(out, "{:>10}", figures.shown(value, show).unwrap_or_else(|| "–".to_owned()))?;
     }
     writeln!(out)
 }
@@ -197,11 +197,11 @@ fn compare(group: &[&JobReport], out: &mut dyn Write) -> io::Result<()> {
         write!(out, "{:>14}", job.via)?;
     }
     writeln!(out)?;
-    let median = |of: Option<&Distribution>| of.and_then(|of| of.figures.p50);
-    let line = |out: &mut dyn Write, name: &str, values: &[Option<u64>]| {
+    let median = |of: Option<&Distribution>| of.and_then(|of| of.figures.shown(of.figures.p50, unit::nanos));
+    let line = |out: &mut dyn Write, name: &str, values: &[Option<String>]| {
         write!(out, "{name:<20}")?;
         for value in values {
-            write!(out, "{:>14}", value.map_or_else(|| "–".to_owned(), unit::nanos))?;
+            write!(out, "{:>14}", value.as_deref().unwrap_or("–"))?;
         }
         writeln!(out)
     };
@@ -213,7 +213,7 @@ fn compare(group: &[&JobReport], out: &mut dyn Write) -> io::Result<()> {
         };
         line(out, &unit::bytes(cap), &group.iter().map(at).collect::<Vec<_>>())?;
     }
-    let all: Vec<Option<u64>> = group.iter().map(|job| median(job.service_ns.ok.as_ref())).collect();
+    let all: Vec<Option<String>> = group.iter().map(|job| median(job.service_ns.ok.as_ref())).collect();
     line(out, "all calls", &all)?;
     for (cap, winner) in quickest(group, &caps) {
         writeln!(out, "quickest from {} on: {winner}", unit::bytes(cap))?;
