@@ -424,7 +424,7 @@ mod tests {
         assert_eq!(size_of::<CommandCell>(), 32 + 4096 * 4 + 32 + 560 * 4 + 576 * 4);
         assert_eq!(offset_of!(Block, dispatch), 8 + 2 * 96 + 2 * 16 + CALLERS * (24 + 40));
         // Programs reach a row's fields by the 16-bit offset of one instruction.
-        assert!(offset_of!(Block, scanners) + size_of::<ScannerCell>() <= i16::MAX as usize);
+        assert!(i16::try_from(offset_of!(Block, scanners) + size_of::<ScannerCell>()).is_ok());
         assert_eq!(size_of::<CallRecord>(), 96);
         assert_eq!(size_of::<Block>() % 8, 0);
         // 64 of them and everything else stay below 64 MiB.

@@ -95,7 +95,9 @@ mod tests {
     #[test]
     fn a_figure_below_the_clocks_step_is_none_and_shown_as_less() {
         let mut histogram = Histogram::new(probe_common::bucket::LATENCY);
-        [0, 0, 4_000_000].into_iter().for_each(|nanos| histogram.record(nanos));
+        for nanos in [0, 0, 4_000_000] {
+            histogram.record(nanos);
+        }
         let figures = Figures::of_latency(&histogram).by_clock(4_000_000);
         assert_eq!((figures.min, figures.p50, figures.max), (None, None, Some(4_000_000)));
         let shown = [figures.p50, figures.max].map(|figure| figures.shown(figure, crate::unit::nanos));

@@ -176,9 +176,17 @@ mod tests {
 
     fn counters(nanos: &[u64], rows: &[(u32, u32)]) -> Counters {
         let mut ok = Histogram::new(LATENCY);
-        nanos.iter().for_each(|&nanos| ok.record(nanos));
+        for &nanos in nanos {
+            ok.record(nanos);
+        }
         let row = |&(slot, pid): &(u32, u32)| {
-            let who = (pid > 0).then(|| Who { pid, comm: b"a".to_vec(), ioas: None, is_threads_name: false });
+            let who = (pid > 0).then(|| Who {
+                pid,
+                comm: b"a".to_vec(),
+                ioas: None,
+                is_threads_name: false,
+                started: None,
+            });
             let calls = nanos.len() as u64;
             let site = "dispatch".to_owned();
             (slot, Row { who, site, calls, failed: 0, nanos: 5, pages: 0, bytes: 0 })

@@ -101,12 +101,12 @@ fn lengths(work: &Work<'_>, page_size: u64) -> BTreeMap<u32, Vec<Entry>> {
             "short" => (0.0, 1.0),
             _ => (0.0, 0.0),
         };
-        let (low, high) = (least as f64 + more, most.max(least) as f64 + more);
+        let (low, high) = (fewest as f64 + more, most.max(fewest) as f64 + more);
         let entry = Entry {
             low,
             high: high + maybe,
             pages: f64::midpoint(low, high),
-            run: least,
+            run: fewest,
             count,
             mixed: false,
         };

@@ -28,7 +28,7 @@ pub(super) fn run(args: &DoctorArgs) -> anyhow::Result<Status> {
     }
     let mut machine = Machine::look(&Host::default());
     machine.trials = source::try_all(&machine);
-    let mut diagnosis = doctor::judge(machine);
+    let mut diagnosis = doctor::judge(&machine);
     let source = clock::source().unwrap_or_else(|| "of unknown source".to_owned());
     diagnosis.checks.push(checks::clock(&Clock { source, step: clock::step() }));
     let company = Watcher::of_now(diagnosis.module).visible();

@@ -111,7 +111,7 @@ fn read_all(
         let feed = match event {
             Event::Window(_) => Feed::Sample(Box::new(reader.sample().clone())),
             Event::Calls(calls) => Feed::Calls(calls),
-            Event::Mark(mark) => Feed::Mark(mark),
+            Event::Mark(mark) => Feed::Mark(Box::new(mark)),
             Event::Anchor(_) => continue,
         };
         if !hand_over(feed) {

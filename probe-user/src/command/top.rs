@@ -124,7 +124,7 @@ fn sampling(
         next = Instant::now() + interval;
         match read(&mut source, wants_calls, &feeder) {
             // Marks are not dropped: nothing else says it.
-            Ok(()) => drop(watch.look().mark.map(|mark| feeder.send(Feed::Mark(mark)))),
+            Ok(()) => drop(watch.look().mark.map(|mark| feeder.send(Feed::Mark(Box::new(mark))))),
             Err(error) => {
                 feeder.send(Feed::Failed(format!("{:#}", anyhow::Error::from(error))));
                 return;
@@ -141,7 +141,10 @@ fn read(source: &mut Watched, wants_calls: bool, feeder: &Feeder) -> Result<(), 
     drop(feeder.offer(Feed::Sample(Box::new(sample))));
     if let Some(Turn { sample, mark }) = turn {
         // There is one at most, and it must be told.
-        for feed in sample.map(|sample| Feed::Sample(Box::new(sample))).into_iter().chain([Feed::Mark(mark)])
+        for feed in sample
+            .map(|sample| Feed::Sample(Box::new(sample)))
+            .into_iter()
+            .chain([Feed::Mark(Box::new(mark))])
         {
             feeder.send(feed);
         }

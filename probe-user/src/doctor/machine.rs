@@ -61,6 +61,7 @@ pub struct BtfFacts {
 
 /// This machine, as far as iovascope cares.
 #[derive(Debug, Clone)]
+#[allow(clippy::struct_excessive_bools, reason = "facts, each of its own")]
 pub struct Machine {
     pub release: String,
     pub presence: Presence,

@@ -47,20 +47,20 @@ pub struct Diagnosis {
 
 /// Look at `host` and judge it.
 pub fn diagnose(host: &Host) -> Diagnosis {
-    judge(Machine::look(host))
+    judge(&Machine::look(host))
 }
 
 /// Judge a machine that was looked at, and on which backends may have been tried.
-pub fn judge(machine: Machine) -> Diagnosis {
-    let record = verdict::record(&machine);
+pub fn judge(machine: &Machine) -> Diagnosis {
+    let record = verdict::record(machine);
     Diagnosis {
         schema: SCHEMA,
         kernel: machine.release.clone(),
-        checks: checks::all(&machine),
-        ways: if record.able { verdict::ways(&machine) } else { Vec::new() },
+        checks: checks::all(machine),
+        ways: if record.able { verdict::ways(machine) } else { Vec::new() },
         record,
-        load: verdict::load(&machine),
-        module: machine.module,
+        load: verdict::load(machine),
+        module: machine.module.clone(),
     }
 }
 

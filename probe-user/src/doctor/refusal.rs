@@ -37,7 +37,7 @@ pub fn user_namespace() -> Obstacle {
 }
 
 /// Programs of kprobes read the kernel's memory by a helper that lockdown refuses (`LOCKDOWN_BPF_READ_KERNEL`,
-/// kernel/trace/bpf_trace.c, Linux 7.3), the others' by typed loads.
+/// `kernel/trace/bpf_trace.c`, Linux 7.3), the others' by typed loads.
 pub fn locked_down() -> Obstacle {
     obstacle(
         "the kernel is locked down to confidentiality: programs of kprobes may not read its memory",

@@ -194,7 +194,7 @@ fn tried(files: impl FnOnce(Tree) -> Tree, outcome: &Result<(), Refusal>) -> Dia
     let tree = files(Tree::good());
     let mut machine = Machine::look(&tree.host(Some(Abi::Merged)));
     machine.trials = Backend::ALL.into_iter().map(|backend| (backend, outcome.clone())).collect();
-    judge(machine)
+    judge(&machine)
 }
 
 fn refusal(errno: i32) -> Result<(), Refusal> {

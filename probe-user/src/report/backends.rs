@@ -15,7 +15,7 @@ pub struct BackendReport {
     pub backend: String,
     /// By site.
     pub calls: BTreeMap<String, Share>,
-    /// Latency of successful GET_PAs and of successful scans, ns, of all that was counted until the change, or
+    /// Latency of successful `GET_PA` calls and of successful scans, ns, of all that was counted until the change, or
     /// after it: calls that were inside then are in the later one's. Only where nothing was left out.
     pub get_pa: Option<Figures>,
     pub scans: Option<Figures>,

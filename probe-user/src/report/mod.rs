@@ -168,7 +168,7 @@ impl Report {
         let balances = counters.balances().into_iter();
         let balance: BTreeMap<_, _> = balances
             .map(|(site, whole)| {
-                (site.to_owned(), balance(counters.flow.get(site).copied().unwrap_or_default(), whole))
+                (site.to_owned(), balance(counters.flow.get(site).copied().unwrap_or_default(), &whole))
             })
             .collect();
         let backends = backends::of(&recording);
@@ -298,8 +298,8 @@ fn scans_of(scans: &Scans, step: u64) -> ScansReport {
     }
 }
 
-fn balance(flow: Flow, whole: Balance) -> BalanceReport {
-    let Balance { calls, measured, ref lost, in_flight, unmatched, unexplained } = whole;
+fn balance(flow: Flow, whole: &Balance) -> BalanceReport {
+    let &Balance { calls, measured, ref lost, in_flight, unmatched, unexplained } = whole;
     BalanceReport {
         calls,
         measured,
@@ -341,7 +341,7 @@ fn backends_of(report: &Report) -> String {
     for mark in &report.marks {
         if let Some(change) = &mark.change {
             let at = mark.at.monotonic.saturating_sub(report.header.started.monotonic);
-            backends += &format!(", from {} on {}", unit::nanos(at), change.to);
+            backends.extend([", from ", &unit::nanos(at), " on ", &change.to]);
         }
     }
     backends

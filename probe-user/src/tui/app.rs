@@ -362,7 +362,7 @@ impl App {
                     header.changed(&mark);
                 }
                 if self.marks.len() < MOST_MARKS {
-                    self.marks.push(mark);
+                    self.marks.push(*mark);
                 }
             }
             Feed::Driver(driver) => self.driver = Some(*driver),

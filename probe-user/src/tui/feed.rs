@@ -15,7 +15,7 @@ pub enum Feed {
     /// Single calls.
     Calls(Vec<Call>),
     /// Something marked in time.
-    Mark(Mark),
+    Mark(Box<Mark>),
     /// The workload beside us.
     Driver(Box<Driver>),
     /// A line of output of the command beside us.

@@ -189,7 +189,7 @@ impl Recorded {
             feeds.push(match event {
                 Event::Window(_) => Feed::Sample(Box::new(reader.sample().clone())),
                 Event::Calls(calls) => Feed::Calls(calls),
-                Event::Mark(mark) => Feed::Mark(mark),
+                Event::Mark(mark) => Feed::Mark(Box::new(mark)),
                 Event::Anchor(_) => continue,
             });
         }

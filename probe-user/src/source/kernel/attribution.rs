@@ -43,7 +43,7 @@ impl Callers {
         let names = newest_names(callers.iter().flatten());
         let who = |caller: Caller| Who {
             pid: caller.tgid,
-            comm: names.get(&process(&caller)).map_or_else(Vec::new, |named| comm(named)),
+            comm: names.get(&process(&caller)).map_or_else(Vec::new, comm),
             ioas: (caller.ioas > 0).then_some(caller.ioas),
             is_threads_name: names.get(&process(&caller)).is_some_and(is_threads_name),
             started: (caller.started > 0).then_some(caller.started),

@@ -150,13 +150,10 @@ pub(super) fn load(
     attr.log_size = u32::try_from(log.len()).unwrap_or(0);
     attr.log_buf = log.as_mut_ptr() as u64;
     // The same refusal once more, this time with its reasons; a log cut short is ENOSPC.
-    match command_fd(bpf_cmd::BPF_PROG_LOAD, &mut attr) {
-        Ok(program) => Ok(program),
-        Err(_) => {
-            let words = log.split(|byte| *byte == 0).next().unwrap_or_default();
-            Err(Rejected { error: refused, log: String::from_utf8_lossy(words).into_owned() })
-        }
-    }
+    command_fd(bpf_cmd::BPF_PROG_LOAD, &mut attr).map_err(|_| {
+        let words = log.split(|byte| *byte == 0).next().unwrap_or_default();
+        Rejected { error: refused, log: String::from_utf8_lossy(words).into_owned() }
+    })
 }
 
 /// Attach a loaded tracing program to the function it was loaded for, until the link is closed.

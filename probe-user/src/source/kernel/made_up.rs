@@ -66,8 +66,8 @@ impl MadeUp {
             }
         }
         self.entered(cpu, SiteId::Dispatch);
-        let call = CallerCell { calls: 1, failed: u64::from(failed.is_some()), nanos };
-        self.called(cpu, offset_of!(Block, callers) + slot * size_of::<CallerCell>(), call);
+        let caller = CallerCell { calls: 1, failed: u64::from(failed.is_some()), nanos };
+        self.called(cpu, offset_of!(Block, callers) + slot * size_of::<CallerCell>(), caller);
     }
 
     /// A scan, by the caller in a slot.

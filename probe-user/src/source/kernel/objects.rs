@@ -1,6 +1,6 @@
 //! The machine's BPF objects by their numbers, ours and others': BTF, programs, links.
 //!
-//! All of it needs CAP_SYS_ADMIN. Shapes are the kernel's (include/uapi/linux/bpf.h, Linux 7.3), cut after the
+//! All of it needs `CAP_SYS_ADMIN`. Shapes are the kernel's (include/uapi/linux/bpf.h, Linux 7.3), cut after the
 //! last member that is used.
 
 use std::ffi::CStr;

@@ -196,9 +196,9 @@ fn is_ours(link: u32) -> bool {
 
 /// Whether a process has a descriptor of a link.
 fn holds(process: &Path, link: u32) -> bool {
-    let line = format!("link_id:\t{link}");
+    let wanted = format!("link_id:\t{link}");
     fs::read_dir(process.join("fdinfo")).into_iter().flatten().flatten().any(|descriptor| {
-        fs::read_to_string(descriptor.path()).is_ok_and(|text| text.lines().any(|found| found == line))
+        fs::read_to_string(descriptor.path()).is_ok_and(|text| text.lines().any(|line| line == wanted))
     })
 }
 
