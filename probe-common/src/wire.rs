@@ -155,7 +155,8 @@ pub struct ScanCell {
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Block {
-    /// Calls that begin on this CPU while this is 0 are not counted. Written by user space.
+    /// Calls that begin on this CPU while this is 0 are not counted. Written by user space: 1, or for a rehearsal
+    /// [`armed_for`] a result.
     pub armed: u64,
     /// Fates of calls, by [`crate::site::SiteId`].
     pub flow: [Flow; SITES.len()],
@@ -169,6 +170,12 @@ pub struct Block {
     pub dispatch: [CommandCell; command::ROWS],
     /// The `get_phys` site.
     pub get_phys: ScanCell,
+}
+
+/// [`Block::armed`] of a rehearsal: every call is counted as one with this result.
+#[must_use]
+pub const fn armed_for(result: i32) -> u64 {
+    1 << 32 | result.cast_unsigned() as u64
 }
 
 /// What all CPUs share.

@@ -12,7 +12,7 @@ use probe_common::wire::{Block, errno_slot};
 use crate::calls::{self, Facts};
 use crate::kernel::Kernel;
 use crate::maps::near;
-use crate::{area, callers, constant, waits};
+use crate::{area, callers, constant, rehearsal, waits};
 
 /// The site's place in [`Block::flow`].
 pub const FLOW: usize = SiteId::Dispatch as usize;
@@ -67,8 +67,9 @@ pub unsafe fn count<K: Kernel, const EXTRA: bool>(ctx: &impl EbpfContext, block:
     }
     // SAFETY: `row` and the errno's slot are in bounds; the cell is in the current CPU's block.
     unsafe {
+        let result = rehearsal::result(block, result);
         if result < 0 || row != ROW_GET_PA {
-            if is_canary() {
+            if !rehearsal::IS_ON && is_canary() {
                 (*block).flow[FLOW].canary += 1;
                 return;
             }

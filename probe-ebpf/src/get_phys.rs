@@ -16,7 +16,7 @@ use crate::calls::{self, Facts};
 use crate::dispatch::is_canary;
 use crate::kernel::Kernel;
 use crate::maps::{CAPS, near};
-use crate::{area, callers, constant, waits};
+use crate::{area, callers, constant, rehearsal, waits};
 
 /// The site's place in [`Block::flow`].
 pub const FLOW: usize = SiteId::GetPhys as usize;
@@ -67,8 +67,9 @@ pub unsafe fn count<K: Kernel, const EXTRA: bool>(
     // SAFETY: the cell is in the current CPU's block; slot, class and stop are in bounds.
     unsafe {
         let cell = &mut (*block).get_phys;
+        let result = rehearsal::result(block, result);
         if result != 0 {
-            if is_canary() {
+            if !rehearsal::IS_ON && is_canary() {
                 (*block).flow[FLOW].canary += 1;
                 return;
             }

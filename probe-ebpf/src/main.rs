@@ -34,6 +34,7 @@ mod kernel;
 mod kfunc;
 mod maps;
 mod open;
+mod rehearsal;
 mod span;
 mod waits;
 

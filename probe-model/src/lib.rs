@@ -45,6 +45,7 @@ pub mod rescan;
 pub mod sample;
 pub mod scan_cost;
 pub mod series;
+pub mod share;
 pub mod slice;
 pub mod succession;
 pub mod text;

@@ -10,9 +10,9 @@ use serde::{Deserialize, Serialize};
 use crate::backends::Change;
 use crate::canary::Pulse;
 use crate::clock::{self, Clock, Jump};
-use crate::cost::Calibration;
 use crate::loss::Balance;
 use crate::sample::{Counters, Instant};
+use crate::share::Shares;
 use crate::window::Window;
 
 /// What was recorded, where, how.
@@ -55,9 +55,9 @@ pub struct Header {
     /// The machine.
     #[serde(default)]
     pub host: Host,
-    /// What the probes add to a GET_PA here; only where it was asked for (`--self-cost`).
+    /// What the probes add to a call here; empty in recordings of versions that did not find out.
     #[serde(default)]
-    pub calibration: Option<Calibration>,
+    pub shares: Shares,
 }
 
 impl Header {

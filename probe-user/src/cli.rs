@@ -147,8 +147,13 @@ pub struct SourceArgs {
     /// Record how long calls wait for the IOAS's lock and for the mutex of the pages
     #[arg(long, env = "IOVASCOPE_LOCKS")]
     pub locks: bool,
-    /// Measure what the probes add to a call, before counting begins, and count their own run time: that
-    /// switches the kernel's BPF statistics on, for the whole machine, while it lasts
+    /// Measure before counting what the probes add to a call, and show latencies without it too; takes about half a
+    /// second
+    #[arg(long, env = "IOVASCOPE_CALIBRATE")]
+    pub calibrate: bool,
+    /// Count the probes' own run time, and measure what they add as --calibrate does: that switches the kernel's BPF
+    /// statistics on, for the whole machine, while it lasts, and makes every latency longer by what the report then
+    /// says
     #[arg(long, env = "IOVASCOPE_SELF_COST")]
     pub self_cost: bool,
     /// Leave iommufd free to be unloaded meanwhile, by --backend kprobe alone: the other backends' programs hold the

@@ -24,6 +24,8 @@ pub(crate) const BPF_TARGET: &str = "bpfel-unknown-none";
 const PROFILE: &str = "guest";
 /// Tells probe-user's build script which object to embed.
 pub(crate) const OBJECT_VARIABLE: &str = "IOVASCOPE_BPF_OBJECT";
+/// Name of the calibration's BPF object.
+const REHEARSAL_OBJECT: &str = "rehearsal.bpf.o";
 /// Separates flags in `CARGO_ENCODED_RUSTFLAGS`.
 const FLAG_SEPARATOR: &str = "\u{1f}";
 
@@ -46,7 +48,8 @@ impl Chore for Build {
     }
 }
 
-/// Builds the BPF object; returns `target/bpf/iovascope.bpf.o`, whose time changes only with its content.
+/// Builds the BPF objects; returns `target/bpf/iovascope.bpf.o`, whose time changes only with its content. The
+/// calibration's is beside it.
 pub(crate) fn bpf_object(mirror: &Mirror) -> Result<PathBuf> {
     let cache = Cache::open()?;
     let (_, linker) = toolchain::ensure(&cache, mirror)?;
@@ -63,16 +66,21 @@ pub(crate) fn bpf_object(mirror: &Mirror) -> Result<PathBuf> {
         "-C".as_ref(),
         &linker_flag,
     ];
-    let mut cargo = cargo("build", &flags);
-    cargo
-        .args(["--package", "probe-ebpf", "--release", "--target", BPF_TARGET, "-Zbuild-std=core"])
-        .env("RUSTC_BOOTSTRAP", "1")
-        .env("LD_LIBRARY_PATH", linker.library_path()?)
-        .env("CARGO_TARGET_DIR", bpf_target_dir());
-    let built = artifact(&mut cargo, |artifact| artifact.target.kind == ["bin"])
-        .context("cannot build the BPF object (package probe-ebpf)")?;
+    let library_path = linker.library_path()?;
     let object = workspace::target().join("bpf/iovascope.bpf.o");
-    copy_if_changed(&built, &object)?;
+    // The second one is known to probe-user's build script by its place beside the first.
+    for (features, to) in [("", object.clone()), ("rehearsal", object.with_file_name(REHEARSAL_OBJECT))] {
+        let mut cargo = cargo("build", &flags);
+        cargo
+            .args(["--package", "probe-ebpf", "--release", "--target", BPF_TARGET, "-Zbuild-std=core"])
+            .args(["--features", features])
+            .env("RUSTC_BOOTSTRAP", "1")
+            .env("LD_LIBRARY_PATH", &library_path)
+            .env("CARGO_TARGET_DIR", bpf_target_dir());
+        let built = artifact(&mut cargo, |artifact| artifact.target.kind == ["bin"])
+            .context("cannot build the BPF object (package probe-ebpf)")?;
+        copy_if_changed(&built, &to)?;
+    }
     Ok(object)
 }
 

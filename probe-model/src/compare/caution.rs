@@ -10,6 +10,7 @@ use super::rare;
 use super::side::{Block, Side};
 use crate::errno;
 use crate::origin::Header;
+use crate::share;
 use crate::unit;
 
 /// A side that lost more of its slow calls than this has percentiles that are too low.
@@ -141,6 +142,7 @@ pub(super) fn warnings(a: &Side, b: &Side, mix: &Mix) -> Vec<String> {
     said("processor", |header| header.host.cpu.clone().unwrap_or_default(), "this compares machines");
     said("number of CPUs", |header| header.cpus.to_string(), "this compares machines");
     said("clock source", clock_source, "reading the clock costs otherwise");
+    all.extend(a.headers().next().zip(b.headers().next()).and_then(|(a, b)| share::difference(a, b)));
     for (name, side) in [("A", a), ("B", b)] {
         if side.incomplete > 0 {
             all.push(format!("{name} is not complete: calls were lost, or it was cut off"));

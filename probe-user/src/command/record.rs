@@ -22,6 +22,7 @@ use crate::workload::abi::Abi;
 use probe_model::canary::{Canary, Pulse};
 use probe_model::loss::Balance;
 use probe_model::sample::Sample;
+use probe_model::share::Shares;
 
 use super::auto::{Step, Turn, Watched};
 use super::source::{self, Started};
@@ -56,14 +57,13 @@ async fn record(args: &RecordArgs, started: Started) -> anyhow::Result<Status> {
     // Before the first byte is written: who sees the file may ask for its end at once.
     let mut signals = Signals::new()?;
     let (out, name) = destination(args.output.as_deref())?;
-    let Started { mut source, abi, declined, calibration } = started;
+    let Started { mut source, abi, declined, shares } = started;
     if !args.quiet {
         tell_backend(&source.source, &declined);
     }
     let first = source.sample()?.sample;
     let tags = args.tags.iter().cloned().collect();
-    let header =
-        Header { calibration, tags, ..header(args.interval, &source.source, declined, abi, first.at) };
+    let header = Header { shares, tags, ..header(args.interval, &source.source, declined, abi, first.at) };
     let mut sink = match begin(out, &name, &header) {
         Err(error) if super::input::reader_left(&error) => return Ok(Status::Ok),
         other => other?,
@@ -350,7 +350,7 @@ pub(super) fn create(path: &Path) -> anyhow::Result<(Box<dyn Write>, String)> {
     Ok((Box::new(file), path.display().to_string()))
 }
 
-/// What is recorded, where, how; tags and calibration are the caller's.
+/// What is recorded, where, how; tags and the probes' share are the caller's.
 pub(super) fn header(
     interval: Duration,
     source: &KernelSource,
@@ -380,7 +380,7 @@ pub(super) fn header(
         tags: BTreeMap::new(),
         host: host::facts(),
         requires: Vec::new(),
-        calibration: None,
+        shares: Shares::default(),
     }
 }
 

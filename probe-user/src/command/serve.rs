@@ -112,11 +112,11 @@ fn live(args: &ServeArgs, outlet: &Outlet) -> anyhow::Result<Status> {
 async fn count(args: &ServeArgs, outlet: &Outlet, started: source::Started) -> anyhow::Result<Status> {
     // Before the first byte is written: who sees the recording may ask for its end at once.
     let mut signals = record::Signals::new()?;
-    let source::Started { mut source, abi, declined, calibration } = started;
+    let source::Started { mut source, abi, declined, shares } = started;
     let first = source.sample()?.sample;
     let tags = args.tags.iter().cloned().collect();
     let header = record::header(args.interval, &source.source, declined, abi, first.at);
-    let mut header = Header { calibration, tags, ..header };
+    let mut header = Header { shares, tags, ..header };
     let mut file = Tee::begin(args, &header)?;
     outlet.show(&header, &first);
     // A file that may not grow is an error of writing, not the end of the process.

@@ -5,7 +5,7 @@ use std::num::NonZeroU64;
 use std::path::Path;
 
 use probe_common::site::Backend;
-use probe_model::cost::Calibration;
+use probe_model::share::Shares;
 
 use super::auto::Watched;
 use super::canary::{NODE, Pinned, Unpinned};
@@ -24,8 +24,8 @@ pub(super) struct Started {
     pub(super) abi: Abi,
     /// Better backends that were not taken, best first.
     pub(super) declined: Vec<Declined>,
-    /// What the probes add to a call; only where it was asked for and can be measured.
-    pub(super) calibration: Option<Calibration>,
+    /// What the probes add to a call.
+    pub(super) shares: Shares,
 }
 
 /// Attach and count as `args` say. The calling thread must be the one that takes the samples: the
@@ -44,21 +44,13 @@ pub(super) fn start(args: &SourceArgs, logs: LogLevel) -> anyhow::Result<Started
         calls: calls(args),
         locks: args.locks,
         run_times: args.self_cost,
+        calibrate: args.calibrate || args.self_cost,
     };
-    let mut canary: Box<dyn Canary> =
-        if args.unpinned { Box::new(Unpinned) } else { Box::new(Pinned::new(iommufd)?) };
-    let (mut source, declined) = attach(args.backend, &mut machine, &config)?;
-    let mut calibration = None;
-    if args.self_cost {
-        // With the backend that was found to work, and without the first one's probes beside it.
-        let backend = source.backend();
-        drop(source);
-        calibration = KernelSource::calibrate(&config(backend), &mut *canary)?;
-        source = KernelSource::start(&config(backend))?;
-    }
-    source.watch(canary);
+    let mut canary = Pinned::new(iommufd)?;
+    let (mut source, declined, shares) = attach(args.backend, &mut machine, &config, &mut canary)?;
+    source.watch(if args.unpinned { Box::new(Unpinned) } else { Box::new(canary) });
     let source = Watched::new(source, complete(args.backend, &machine, &config));
-    Ok(Started { source, abi, declined, calibration })
+    Ok(Started { source, abi, declined, shares })
 }
 
 /// How the backend that loses nothing would be started, where the choice is ours.
@@ -77,22 +69,23 @@ fn calls(args: &SourceArgs) -> Option<CallsConfig> {
     })
 }
 
-type Attached = (KernelSource, Vec<Declined>);
+type Attached = (KernelSource, Vec<Declined>, Shares);
 
 fn attach(
     choice: BackendChoice,
     machine: &mut Machine,
     config: &impl Fn(Backend) -> Config,
+    canary: &mut dyn Canary,
 ) -> anyhow::Result<Attached> {
     let Some(wanted) = named(choice) else {
-        return attach_best(machine, config);
+        return attach_best(machine, config, canary);
     };
     let what = format!("cannot attach by {}", wanted.name());
     if !verdict::is_worth_trying(machine, wanted) {
         verdict::backend(machine, wanted).require(&what)?;
     }
-    match KernelSource::start(&config(wanted)) {
-        Ok(source) => Ok((source, Vec::new())),
+    match start_calibrated(&config(wanted), canary) {
+        Ok((source, shares)) => Ok((source, Vec::new(), shares)),
         Err(error) => {
             refused(machine, wanted, error)?;
             verdict::backend(machine, wanted).require(&what)?;
@@ -151,6 +144,23 @@ fn closed(error: &impl std::fmt::Display) -> CannotRun {
     }
 }
 
+/// Find out what the probes add, then count: what was found is of no recording's probes, and in no figure. Without
+/// it a recording is as good, and says so.
+fn start_calibrated(config: &Config, canary: &mut dyn Canary) -> Result<(KernelSource, Shares), SourceError> {
+    if !config.calibrate {
+        let unknown = Some("it was not measured; --calibrate does it".to_owned());
+        return Ok((KernelSource::start(config)?, Shares { known: Vec::new(), unknown }));
+    }
+    let shares = match KernelSource::calibrate(config, canary) {
+        Ok(share) => Shares { known: vec![share], unknown: None },
+        Err(error) => {
+            let why = format!("{:#}", anyhow::Error::from(error));
+            Shares { known: Vec::new(), unknown: Some(why.lines().next().unwrap_or_default().to_owned()) }
+        }
+    };
+    Ok((KernelSource::start(config)?, shares))
+}
+
 fn named(choice: BackendChoice) -> Option<Backend> {
     match choice {
         BackendChoice::Auto => None,
@@ -162,12 +172,16 @@ fn named(choice: BackendChoice) -> Option<Backend> {
 }
 
 /// The first that works. What the kernel lacks is not tried; what it refuses is as good a reason to go on.
-fn attach_best(machine: &mut Machine, config: &impl Fn(Backend) -> Config) -> anyhow::Result<Attached> {
+fn attach_best(
+    machine: &mut Machine,
+    config: &impl Fn(Backend) -> Config,
+    canary: &mut dyn Canary,
+) -> anyhow::Result<Attached> {
     let mut declined = Vec::new();
     for backend in Backend::ALL {
         if verdict::is_worth_trying(machine, backend) {
-            match KernelSource::start(&config(backend)) {
-                Ok(source) => return Ok((source, declined)),
+            match start_calibrated(&config(backend), canary) {
+                Ok((source, shares)) => return Ok((source, declined, shares)),
                 Err(error) => refused(machine, backend, error)?,
             }
         }

@@ -94,10 +94,10 @@ fn count(args: &TopArgs, stop: &Arc<AtomicBool>) -> anyhow::Result<Counting> {
 }
 
 fn ready(interval: Duration, started: Started) -> anyhow::Result<(Watched, Header)> {
-    let Started { mut source, abi, declined, calibration } = started;
+    let Started { mut source, abi, declined, shares } = started;
     let first = source.sample()?.sample;
     let header = record::header(interval, &source.source, declined, abi, first.at);
-    Ok((source, Header { calibration, ..header }))
+    Ok((source, Header { shares, ..header }))
 }
 
 fn sampling(

@@ -6,6 +6,7 @@ use probe_common::bucket::{LATENCY, LATENCY_FAILED};
 use probe_model::histogram::Histogram;
 use probe_model::loss::Flow;
 use probe_model::sample::{Calls, Counters, Instant};
+use probe_model::share::Shares;
 
 use super::super::{Declined, EndReason, Host, Writer};
 use super::*;
@@ -23,7 +24,7 @@ fn header() -> Header {
         page_size: 4096,
         cpus: 2,
         sites: BTreeMap::from([("dispatch".into(), "iommufd_fops_ioctl".into())]),
-        calibration: None,
+        shares: Shares::default(),
         started: Instant { monotonic: 5, realtime: 7 },
         interval: 1_000_000_000,
         tags: BTreeMap::from([("kernel".into(), "patched".into())]),

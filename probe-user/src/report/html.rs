@@ -101,6 +101,7 @@ pub fn write(
     completeness(&mut page, report);
     plots(&mut page, report, counters, timeline);
     table(&mut page, "Latency", "calls", &latencies(report), unit::nanos);
+    probes(&mut page, report);
     if let Some(scans) = &report.get_phys {
         let rows: Vec<_> =
             scans.by_scan_length.iter().map(|class| (scan_length(class), &class.latency)).collect();
@@ -195,6 +196,29 @@ fn scan_cost(page: &mut String, report: &Report) {
         put!(page, "<tr><th scope=\"row\">{}</th><td>{}</td></tr>", escaped(name), escaped(&value));
     }
     put!(page, "</tbody></table></div>");
+}
+
+fn probes(page: &mut String, report: &Report) {
+    let (rows, notes) = (super::share::rows(report), super::share::notes(report));
+    if rows.is_empty() && notes.is_empty() {
+        return;
+    }
+    put!(page, "<h2>What the probes add</h2>");
+    if !rows.is_empty() {
+        page.push_str("<div class=\"wide\"><table><thead><tr><th></th><th>inside</th><th>outside</th>");
+        page.push_str("<th>p50 measured</th><th>p50 without them</th></tr></thead><tbody>");
+        for row in &rows {
+            put!(page, "<tr><th scope=\"row\">{}</th>", escaped(&row.name));
+            for cell in super::share::cells(row) {
+                put!(page, "<td>{}</td>", escaped(&cell));
+            }
+            page.push_str("</tr>");
+        }
+        page.push_str("</tbody></table></div>");
+    }
+    for note in notes {
+        put!(page, "<p>{}</p>", escaped(&note));
+    }
 }
 
 fn errors(page: &mut String, report: &Report) {

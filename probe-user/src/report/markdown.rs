@@ -24,6 +24,7 @@ pub fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
         line!(text, "* {name}: {}", cell(&value));
     }
     figures(&mut text, "Latency", "calls", &latencies(report), unit::nanos);
+    probes(&mut text, report);
     errors(&mut text, report);
     if let Some(scans) = &report.get_phys {
         let lengths: Vec<_> =
@@ -115,6 +116,26 @@ fn scan_cost(text: &mut String, report: &Report) {
     line!(text, "|---|---|");
     for (name, value) in rows {
         line!(text, "| {} | {} |", cell(name), cell(&value));
+    }
+}
+
+fn probes(text: &mut String, report: &Report) {
+    let rows = super::share::rows(report);
+    if !rows.is_empty() {
+        line!(text);
+        line!(text, "| Probes add | inside | outside | p50 measured | p50 without them |");
+        line!(text, "|---|--:|--:|--:|--:|");
+    }
+    for row in &rows {
+        let [inside, outside, measured, without] = super::share::cells(row);
+        line!(text, "| {} | {inside} | {outside} | {measured} | {without} |", cell(&row.name));
+    }
+    let notes = super::share::notes(report);
+    if !notes.is_empty() {
+        line!(text);
+    }
+    for note in notes {
+        line!(text, "* {}", cell(&note));
     }
 }
 

@@ -4,12 +4,12 @@
 //! its base unit (ns, pages, bytes); text rounds for people.
 
 mod backends;
-mod cost;
 pub mod difference;
 pub mod html;
 mod markdown;
 mod pages;
 mod plain;
+mod share;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -25,6 +25,7 @@ use probe_model::loss::{Balance, Cause, Flow};
 use probe_model::origin::{End, Header, Mark, Recording};
 use probe_model::sample::{Calls, Counters, Scans};
 use probe_model::scan_cost::{self, Conditions, ScanCost, Told};
+use probe_model::share::{self as shares, Share, WithoutProbes};
 use probe_model::{series, text, unit};
 use serde::Serialize;
 
@@ -117,6 +118,8 @@ pub struct CallsReport {
     pub failed: Figures,
     /// Failed calls by errno name.
     pub errors: BTreeMap<String, u64>,
+    /// The same without what the probes add.
+    pub without_probes: WithoutProbes,
 }
 
 /// Calls of `iopt_get_phys`: latencies in ns.
@@ -132,6 +135,8 @@ pub struct ScansReport {
     pub by_scan_length: Vec<ScanLength>,
     /// Run length in bytes, by stop.
     pub runs: BTreeMap<String, Figures>,
+    /// Latencies without what the probes add.
+    pub without_probes: WithoutProbes,
 }
 
 /// Latency of scans of `from` to `to` pages.
@@ -176,17 +181,19 @@ impl Report {
         let step = recording.clock_step();
         let jump = |jump: Jump| Jump { from: since(jump.from), to: since(jump.to), ..jump };
         let steps: Vec<_> = recording.steps().into_iter().map(jump).collect();
+        // Latencies of two backends are in one distribution: what each adds is not to be taken off all.
+        let share = recording.header.shares.of(&recording.header.backend).filter(|_| backends.is_empty());
+        let command = |(name, calls): (&String, &Calls)| {
+            let without = share.map(|share| shares::of_command(share, name, calls, counters));
+            (name.clone(), calls_of(calls, step, without.unwrap_or_default()))
+        };
         Self {
             format: FORMAT,
             duration: u64::try_from(recording.window.duration().as_nanos()).unwrap_or(u64::MAX),
             windows: recording.windows,
             unclean: recording.unclean,
-            dispatch: counters
-                .dispatch
-                .iter()
-                .map(|(name, calls)| (name.clone(), calls_of(calls, step)))
-                .collect(),
-            get_phys: counters.get_phys.as_ref().map(|scans| scans_of(scans, step)),
+            dispatch: counters.dispatch.iter().map(command).collect(),
+            get_phys: counters.get_phys.as_ref().map(|scans| scans_of(scans, step, share)),
             balance,
             backends,
             complete,
@@ -273,16 +280,17 @@ fn locks_of(counters: &Counters, step: u64) -> BTreeMap<String, Figures> {
     locks.map(|series| (series.name.clone(), Figures::of_latency(&series.histogram).by_clock(step))).collect()
 }
 
-fn calls_of(calls: &Calls, step: u64) -> CallsReport {
+fn calls_of(calls: &Calls, step: u64, without_probes: WithoutProbes) -> CallsReport {
     CallsReport {
         calls: calls.count(),
         ok: Figures::of_latency(&calls.ok).by_clock(step),
         failed: Figures::of_latency(&calls.failed).by_clock(step),
         errors: named(&calls.errors),
+        without_probes,
     }
 }
 
-fn scans_of(scans: &Scans, step: u64) -> ScansReport {
+fn scans_of(scans: &Scans, step: u64, share: Option<&Share>) -> ScansReport {
     let class = |(&class, histogram): (&u32, &Histogram)| {
         let (from, to) = scan_lengths(class);
         ScanLength { from, to, latency: Figures::of_latency(histogram).by_clock(step) }
@@ -295,6 +303,7 @@ fn scans_of(scans: &Scans, step: u64) -> ScansReport {
         pages: scans.pages,
         by_scan_length: scans.ok.iter().map(class).collect(),
         runs: scans.runs.iter().map(|(stop, runs)| (stop.clone(), Figures::of_length(runs))).collect(),
+        without_probes: share.map(|share| shares::of_scans(share, scans)).unwrap_or_default(),
     }
 }
 

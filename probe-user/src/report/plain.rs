@@ -18,6 +18,7 @@ pub fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
     let mut text = String::new();
     heading(&mut text, report);
     latencies(&mut text, report);
+    probes(&mut text, report);
     backends(&mut text, report);
     errors(&mut text, report);
     if let Some(scans) = &report.get_phys {
@@ -27,7 +28,6 @@ pub fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
     }
     locks(&mut text, report);
     processes(&mut text, report);
-    cost(&mut text, report);
     missed(&mut text, report);
     out.write_all(text.as_bytes())
 }
@@ -174,6 +174,27 @@ fn row(text: &mut String, name: impl Display, figures: &Figures, unit: fn(u64) -
     }
 }
 
+/// What the probes add, and the medians without it.
+fn probes(text: &mut String, report: &Report) {
+    let (rows, notes) = (super::share::rows(report), super::share::notes(report));
+    if rows.is_empty() && notes.is_empty() {
+        return;
+    }
+    line!(text);
+    if rows.is_empty() {
+        line!(text, "PROBES");
+    } else {
+        line!(text, "{:<29}{:>9}{:>9}{:>10}{:>20}", "PROBES add", "inside", "outside", "p50", "p50 without");
+    }
+    for row in &rows {
+        let [inside, outside, measured, without] = super::share::cells(row);
+        line!(text, "  {:<27}{inside:>9}{outside:>9}{measured:>10}{without:>20}", row.name);
+    }
+    for part in notes.iter().flat_map(|note| wrapped(note)) {
+        line!(text, "  {part}");
+    }
+}
+
 fn errors(text: &mut String, report: &Report) {
     let by_command = report.dispatch.iter().map(|(name, calls)| (name.as_str(), &calls.errors));
     let by_site = report.get_phys.iter().map(|scans| ("get_phys", &scans.errors));
@@ -279,18 +300,6 @@ fn processes(text: &mut String, report: &Report) {
     }
     if let Some(note) = super::note_on_names(&report.processes) {
         line!(text, "  {note}");
-    }
-}
-
-fn cost(text: &mut String, report: &Report) {
-    let lines = super::cost::lines(report.header.calibration.as_ref(), &report.programs);
-    if lines.is_empty() {
-        return;
-    }
-    line!(text);
-    line!(text, "COST");
-    for cost in lines {
-        line!(text, "  {cost}");
     }
 }
 

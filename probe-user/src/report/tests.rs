@@ -8,6 +8,7 @@ use probe_model::company::Look;
 use probe_model::histogram::Histogram;
 use probe_model::loss::Flow;
 use probe_model::sample::{Calls, Counters, Instant, Sample, Scans};
+use probe_model::share::{Amount, ByOutcome, Part, Share, Statistics};
 use probe_model::window::Window;
 
 use super::*;
@@ -86,6 +87,31 @@ fn recording(flow: Flow) -> Recording {
         anchors: Vec::new(),
         earlier: None,
     }
+}
+
+/// A recording whose probes' share is known.
+fn weighed() -> Recording {
+    let mut weighed = recording(COMPLETE);
+    let part = |inside, outside| Part {
+        inside: Amount { nanos: inside, noise: 4 },
+        outside: Amount { nanos: outside, noise: 6 },
+    };
+    let share = Share {
+        backend: "kprobe".into(),
+        calls: 32,
+        rounds: 24,
+        bare: Amount { nanos: 1_318, noise: 5 },
+        get_pa: Some(ByOutcome { ok: part(600, 380), failed: part(280, 390) }),
+        other: part(120, 390),
+        get_phys: Some(ByOutcome { ok: part(130, 420), failed: part(130, 400) }),
+        statistics: Some(Statistics {
+            get_pa: Amount { nanos: 200, noise: 5 },
+            scan: Amount { nanos: 60, noise: 5 },
+        }),
+        took: 30_000_000,
+    };
+    weighed.header.shares.known.push(share);
+    weighed
 }
 
 fn text(recording: Recording) -> String {
@@ -200,6 +226,36 @@ fn saturated_values_are_said_to_be_beyond_the_range() {
     let scans = beyond.window.counters.get_phys.as_mut().unwrap();
     scans.ok.insert(15, filled(LATENCY, [1 << 40]));
     assert!(text(beyond).contains("1 beyond the range"));
+}
+
+#[test]
+fn what_the_probes_add_stands_beside_the_latencies() {
+    let text = text(weighed());
+    // A recording of which some scans were short, and some failures decided before the scan.
+    assert!(text.contains("≥ 600 ns") && text.contains("look-up"), "{text}");
+    assert!(text.contains("scans                         130 ns   420 ns"), "{text}");
+}
+
+#[test]
+fn what_the_probes_add_is_in_every_form() {
+    let report = Report::of(weighed());
+    let json = serde_json::to_value(&report).unwrap();
+    let ok = &json["dispatch"]["IOAS_NOIOMMU_GET_PA"]["without_probes"]["ok"];
+    assert_eq!((ok["inside"]["nanos"].as_u64(), ok["outside"]["nanos"].as_u64()), (Some(600), Some(380)));
+    let p50 = report.dispatch["IOAS_NOIOMMU_GET_PA"].ok.p50.unwrap();
+    assert!(ok["p50"]["nanos"].as_u64().unwrap().abs_diff(p50 - 600) <= p50 / 128);
+    let mut markdown = Vec::new();
+    crate::report::write_markdown(&report, &mut markdown).unwrap();
+    assert!(String::from_utf8(markdown).unwrap().contains("| scans | 130 ns | 420 ns |"));
+}
+
+#[test]
+fn a_share_that_is_not_known_is_said_and_an_old_recording_says_nothing() {
+    let mut unknown = recording(COMPLETE);
+    unknown.header.shares.unknown = Some("no \x1b[31mrights".into());
+    let said = text(unknown);
+    assert!(said.contains("what the probes add is not known: no \\x1b[31mrights"), "{said}");
+    assert!(!text(recording(COMPLETE)).contains("PROBES"));
 }
 
 #[test]

@@ -196,11 +196,10 @@ fn the_screen_says_what_the_report_says() {
             has(8, name, &unit::count(cost.runs));
             has(8, name, &unit::nanos(cost.nanos / cost.runs));
         }
-        if let Some(calibration) = &report.header.calibration {
-            has(8, "a GET_PA", &unit::nanos(calibration.added()));
-            has(8, "a GET_PA", &unit::nanos(calibration.bare));
-            has(8, "a GET_PA", &unit::nanos(calibration.noise));
-            has(8, "of it", &unit::nanos(calibration.inner()));
+        if let Some(without) = &report.dispatch["IOAS_NOIOMMU_GET_PA"].without_probes.ok {
+            has(8, "GET_PA", &unit::nanos(without.inside.nanos));
+            has(8, "GET_PA", &unit::nanos(without.outside.nanos));
+            has(8, "p50 without", &unit::nanos(without.p50.unwrap().nanos));
         }
         details_are_the_reports(&mut app, &report);
         for (stop, runs) in &scans.runs {

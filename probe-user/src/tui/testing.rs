@@ -6,13 +6,14 @@ use probe_common::bucket::LATENCY_FAILED;
 use probe_model::attribution::{Row, Who};
 use probe_model::call::{Call, What};
 use probe_model::canary::Canary;
-use probe_model::cost::{Calibration, ProgramCost};
+use probe_model::cost::ProgramCost;
 use probe_model::histogram::Histogram;
 use probe_model::lock::Locks;
 use probe_model::loss::Flow;
 use probe_model::origin::Header;
 use probe_model::sample::Scans;
 use probe_model::sample::{Calls, Counters, Instant, Sample};
+use probe_model::share::{Amount, ByOutcome, Part, Share, Shares};
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
@@ -85,15 +86,26 @@ impl Recorded {
             cpus: 64,
             sites: [("dispatch".to_owned(), "a".to_owned()), ("get_phys".to_owned(), "b".to_owned())].into(),
             started: Instant { monotonic: 1_000_000_000, realtime: 1_700_000_000_000_000_000 },
-            calibration: Some(Calibration {
-                calls: 64,
-                rounds: 64,
-                bare: 910,
-                dispatch: 1121,
-                both: 1433,
-                noise: 21,
-            }),
+            shares: Shares { known: vec![Self::share()], unknown: None },
             ..Header::default()
+        }
+    }
+
+    fn share() -> Share {
+        let part = |inside, outside| Part {
+            inside: Amount { nanos: inside, noise: 21 },
+            outside: Amount { nanos: outside, noise: 30 },
+        };
+        let site = |ok, failed| Some(ByOutcome { ok: part(ok, 503), failed: part(failed, 477) });
+        Share {
+            backend: "fsession".to_owned(),
+            calls: 32,
+            rounds: 24,
+            bare: Amount { nanos: 910, noise: 21 },
+            get_pa: site(433, 401),
+            other: part(101, 312),
+            get_phys: site(103, 103),
+            ..Share::default()
         }
     }
 

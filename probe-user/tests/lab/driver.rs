@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use iovascope::workload::iommufd::{Answer, Iommufd, Query};
+use iovascope::workload::iommufd::{Answer, IoasId, Iommufd, Query};
 use iovascope::workload::memory::{self, MemInfo, Memory};
 use iovascope::workload::pagemap::{self, Frames};
 use iovascope::workload::quantity::{Bytes, Iova, PageSize};
@@ -60,6 +60,10 @@ impl Buffer {
 impl Caller<'_> {
     pub(crate) fn bytes(&self) -> u64 {
         self.target.size.0
+    }
+
+    pub(crate) fn ioas(&self) -> IoasId {
+        self.target.ioas
     }
 
     /// One GET_PA, `offset` bytes into the buffer.

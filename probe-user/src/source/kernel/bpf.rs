@@ -8,7 +8,7 @@ use std::ffi::CStr;
 use std::io;
 use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
 
-use aya_obj::generated::{bpf_cmd, bpf_insn, bpf_prog_type};
+use aya_obj::generated::{BPF_ALU64, BPF_EXIT, BPF_JMP, BPF_K, BPF_MOV, bpf_cmd, bpf_insn, bpf_prog_type};
 use zerocopy::{FromBytes, FromZeros as _, Immutable, IntoBytes};
 
 /// `enum bpf_attach_type`. aya-obj 0.3 does not know the last two yet.
@@ -111,6 +111,14 @@ struct RawTracepointOpen {
     padding: u32,
 }
 
+/// The same for `BPF_PROG_TEST_RUN`, to the end of `batch_size`; nothing else is wanted of it.
+#[derive(IntoBytes, Immutable)]
+#[repr(C)]
+struct TestRun {
+    prog_fd: u32,
+    rest: [u32; 19],
+}
+
 /// Why the kernel refused a program.
 pub(super) struct Rejected {
     pub(super) error: io::Error,
@@ -178,6 +186,28 @@ pub(super) fn link_session(program: BorrowedFd<'_>, symbol: &CStr) -> io::Result
 pub(super) fn link_tracepoint(program: BorrowedFd<'_>, tracepoint: &CStr) -> io::Result<OwnedFd> {
     let mut attr = RawTracepointOpen { name: tracepoint.as_ptr() as u64, prog_fd: fd(program), padding: 0 };
     command_fd(bpf_cmd::BPF_RAW_TRACEPOINT_OPEN, &mut attr)
+}
+
+/// A tracing program at entries that does nothing, for [`run_tests`].
+pub(super) fn load_idle(place: Place<'_>) -> io::Result<OwnedFd> {
+    let instruction = |code: u32| bpf_insn {
+        code: code.to_le_bytes()[0],
+        _bitfield_align_1: [],
+        _bitfield_1: bpf_insn::new_bitfield_1(0, 0),
+        off: 0,
+        imm: 0,
+    };
+    // r0 = 0; exit
+    let instructions = [instruction(BPF_ALU64 | BPF_MOV | BPF_K), instruction(BPF_JMP | BPF_EXIT)];
+    load("idle", c"Dual MIT/GPL", &instructions, AttachType::Fentry, Some(place))
+        .map_err(|rejected| rejected.error)
+}
+
+/// Have the kernel call its functions for tests of tracing programs, each once (`bpf_prog_test_run_tracing`,
+/// net/bpf/test_run.c, since Linux 5.5).
+pub(super) fn run_tests(program: BorrowedFd<'_>) -> io::Result<()> {
+    let mut attr = TestRun { prog_fd: fd(program), rest: [0; 19] };
+    command(bpf_cmd::BPF_PROG_TEST_RUN, &mut attr).map(drop)
 }
 
 /// Wait until every RCU read-side section of now has ended, by `membarrier(2)`.

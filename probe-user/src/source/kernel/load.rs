@@ -15,7 +15,7 @@ use probe_common::wire::{
 };
 
 use super::mapping::Mapping;
-use super::object::Tailored;
+use super::object::{Purpose, Tailored};
 use super::types::Types;
 use super::{Config, LogLevel, Logs, SourceError};
 
@@ -31,6 +31,10 @@ pub(super) struct Programs {
 }
 
 pub(super) fn load(config: &Config) -> Result<Programs, SourceError> {
+    load_for(Purpose::Recording, config)
+}
+
+pub(super) fn load_for(purpose: Purpose, config: &Config) -> Result<Programs, SourceError> {
     let cpus = possible_cpus()?;
     let types = match (Types::read(config.module), config.backend) {
         (Ok(types), _) => Some(types),
@@ -38,7 +42,7 @@ pub(super) fn load(config: &Config) -> Result<Programs, SourceError> {
         (Err(_), Backend::Kprobe) if !config.locks => None,
         (Err(error), _) => return Err(error),
     };
-    let object = Tailored::new(&constants(config, cpus, types.as_ref())?, cpus)?;
+    let object = Tailored::new(purpose, &constants(config, cpus, types.as_ref())?, cpus)?;
     let log_level = config.logs.wire();
     let mut loader = EbpfLoader::new();
     // The kernel's types are not needed by aya: offsets are constants of ours.

@@ -36,8 +36,8 @@ use std::time::Duration;
 
 use probe_common::site::{Backend, SITES, Site};
 use probe_model::call::Call;
-use probe_model::cost::Calibration;
 use probe_model::sample::Sample;
+use probe_model::share::Share;
 
 use crate::btf::BtfError;
 use crate::source::clock;
@@ -49,6 +49,7 @@ use totals::Depth;
 
 pub use canary::{Canary, Sent};
 pub use change::Changed;
+pub use cost::CalibrationError;
 pub use logs::{LogLevel, Logs};
 pub use object::object;
 pub use wall_clock::WallClock;
@@ -73,6 +74,8 @@ pub struct Config {
     pub locks: bool,
     /// Whether the kernel's run-time statistics of our programs are on: for the whole machine.
     pub run_times: bool,
+    /// Whether what the probes add is measured before counting.
+    pub calibrate: bool,
 }
 
 impl Config {
@@ -190,10 +193,10 @@ impl KernelSource {
         Ok(Self { counting, earlier: None, by_backend: false, watch: None, company, statistics })
     }
 
-    /// What probes like these add to a GET_PA here; `None` where it cannot be measured. Attaches and
-    /// detaches probes of its own.
-    pub fn calibrate(config: &Config, canary: &mut dyn Canary) -> Result<Option<Calibration>, SourceError> {
-        cost::calibrate(&Config { calls: None, locks: false, run_times: false, ..*config }, canary)
+    /// What probes like these add to a call here. Attaches and detaches probes of its own; those of a recording
+    /// must not be attached meanwhile.
+    pub fn calibrate(config: &Config, canary: &mut dyn Canary) -> Result<Share, CalibrationError> {
+        cost::calibrate(config, canary)
     }
 
     /// Send a canary before each sample from now on.

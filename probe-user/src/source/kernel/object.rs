@@ -1,4 +1,4 @@
-//! The embedded BPF object, and the same with this recording's constants in it.
+//! The embedded BPF objects, and each with this recording's constants in it.
 
 use aya::include_bytes_aligned;
 use object::{Object as _, ObjectSection as _, ObjectSymbol as _, SectionKind};
@@ -9,6 +9,16 @@ use zerocopy::IntoBytes as _;
 use super::SourceError;
 
 static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/iovascope.bpf.o"));
+static REHEARSAL: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/rehearsal.bpf.o"));
+
+/// What is loaded for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// To count.
+    Recording,
+    /// To find out what counting costs (`probe-ebpf/src/rehearsal.rs`).
+    Rehearsal,
+}
 
 /// The BPF object inside this binary; empty when it was built without one.
 pub fn object() -> &'static [u8] {
@@ -28,16 +38,24 @@ const LONGEST: usize = 1 << 29;
 pub(super) struct Tailored(Vec<u64>, usize);
 
 impl Tailored {
-    pub(super) fn new(constants: &[(Constant, u64)], cpus: u32) -> Result<Self, SourceError> {
-        if OBJECT.is_empty() {
+    pub(super) fn new(
+        purpose: Purpose,
+        constants: &[(Constant, u64)],
+        cpus: u32,
+    ) -> Result<Self, SourceError> {
+        let original = match purpose {
+            Purpose::Recording => OBJECT,
+            Purpose::Rehearsal => REHEARSAL,
+        };
+        if original.is_empty() {
             return Err(SourceError::NoObject);
         }
         let damaged = |_| SourceError::Damaged;
-        let file = object::File::parse(OBJECT).map_err(damaged)?;
+        let file = object::File::parse(original).map_err(damaged)?;
         // Aligned like the original, for those who parse it.
-        let mut words = vec![0u64; OBJECT.len().div_ceil(8)];
+        let mut words = vec![0u64; original.len().div_ceil(8)];
         let bytes = words.as_mut_bytes();
-        bytes[..OBJECT.len()].copy_from_slice(OBJECT);
+        bytes[..original.len()].copy_from_slice(original);
         for section in file.sections().filter(|section| section.kind() == SectionKind::Text) {
             let (start, length) = section.file_range().unwrap_or_default();
             let (start, length) = (usize::try_from(start), usize::try_from(length));
@@ -53,7 +71,7 @@ impl Tailored {
         let place = definition(&file, BLOCKS_MAP).ok_or(SourceError::Damaged)? + VALUE_SIZE;
         let size = u32::try_from(size).map_err(|_| SourceError::Damaged)?;
         bytes[place..place + 4].copy_from_slice(&size.to_ne_bytes());
-        Ok(Self(words, OBJECT.len()))
+        Ok(Self(words, original.len()))
     }
 
     pub(super) fn bytes(&self) -> &[u8] {

@@ -59,6 +59,7 @@ fn programs(
         calls: None,
         locks: false,
         run_times: false,
+        calibrate: false,
     };
     let programs = load::load(&config)?;
     Ok((config, programs))

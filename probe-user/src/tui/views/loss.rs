@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use probe_model::canary::Pulse;
 use probe_model::company::Known;
-use probe_model::cost::Calibration;
 use probe_model::loss::{Balance, Flow};
+use probe_model::share::{self, Amount, Share, Without};
 use probe_model::unit;
 use ratatui::layout::Rect;
 
@@ -187,11 +187,18 @@ fn by_backend(now: &Shown) -> Vec<Fact> {
 
 fn cost(app: &App, now: &Shown, canvas: &mut Canvas<'_>, area: Rect) {
     let programs = &now.window.counters.programs;
-    let calibration = app.header.as_ref().and_then(|header| header.calibration.as_ref());
-    let mut lines: Vec<_> = calibration.into_iter().flat_map(calibrated).collect();
+    let shares =
+        app.header.as_ref().map(|header| (header.shares.of(&header.backend), &header.shares.unknown));
+    let mut lines = match shares {
+        Some((Some(share), _)) => added(share, now),
+        Some((None, Some(why))) => {
+            vec![Fact::toned("not known", text::cells(why.as_bytes()), Tone::Warn)]
+        }
+        _ => Vec::new(),
+    };
     if programs.is_empty() && lines.is_empty() {
-        let text = "Not measured in this recording: --self-cost turns the kernel's BPF statistics on, which \
-                    cost something themselves. docs/overhead.md has the probes' instructions by workload.";
+        let text = "What the probes add was not measured before this recording. docs/overhead.md has their \
+                    instructions by workload.";
         facts::wrapped(canvas, area, text, Tone::Dim);
         return;
     }
@@ -208,15 +215,42 @@ fn cost(app: &App, now: &Shown, canvas: &mut Canvas<'_>, area: Rect) {
     facts::draw(canvas, area, 18, &lines);
 }
 
-/// What was measured before the recording: what the probes add to a GET_PA here.
-fn calibrated(calibration: &Calibration) -> Vec<Fact> {
-    let noise = unit::nanos(calibration.noise);
-    if !calibration.is_known() {
-        return vec![Fact::toned("a GET_PA", format!("less than the noise of {noise} is added"), Tone::Head)];
+/// What the probes add to calls, and the medians of this window without it.
+fn added(share: &Share, now: &Shown) -> Vec<Fact> {
+    let counters = &now.window.counters;
+    let mut lines = Vec::new();
+    let mut add = |name: &str, without: Option<Without>| {
+        let Some(Without { inside, outside, at_least, p50, .. }) = without else { return };
+        let (more, less) = if at_least { ("≥ ", "≤ ") } else { ("", "") };
+        let text = format!("{more}{} inside, {} outside", amount(inside), amount(outside));
+        lines.push(Fact::toned(name, text, Tone::Head));
+        let bare = p50.map_or_else(
+            || "not known".to_owned(),
+            |bare| format!("{less}{} ± {}", unit::nanos(bare.nanos), unit::nanos(bare.plus_minus)),
+        );
+        lines.push(Fact::new("  p50 without", bare));
+    };
+    let name = "IOAS_NOIOMMU_GET_PA";
+    if let Some(calls) = counters.dispatch.get(name) {
+        let without = share::of_command(share, name, calls, counters);
+        add("GET_PA", without.ok);
+        add("GET_PA, failed", without.failed);
     }
-    let [added, inner, bare] = [calibration.added(), calibration.inner(), calibration.bare].map(unit::nanos);
-    vec![
-        Fact::toned("a GET_PA", format!("{added} added to {bare}, ± {noise}"), Tone::Head),
-        Fact::new("of it", format!("{inner} between the two sites")),
-    ]
+    if let Some(scans) = &counters.get_phys {
+        let without = share::of_scans(share, scans);
+        add("scan", without.ok);
+        add("scan, failed", without.failed);
+    }
+    if let Some(statistics) = share.statistics {
+        lines.push(Fact::new("by statistics", format!("{} of a GET_PA", amount(statistics.get_pa))));
+    }
+    lines
+}
+
+fn amount(amount: Amount) -> String {
+    if amount.is_known() {
+        unit::nanos(amount.nanos)
+    } else {
+        format!("< {}", unit::nanos(amount.noise.max(1)))
+    }
 }

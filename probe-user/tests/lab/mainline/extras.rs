@@ -87,8 +87,10 @@ fn own_cost_is_measured(backend: &str) {
     // Every entry and return of both sites is a run of a program, and statistics began before counting.
     assert!(runs >= calls && runs < calls + 200, "{runs} runs for {calls}");
     assert!(counters.programs.values().all(|program| program.nanos > program.runs));
-    let calibration = guest::header(&recorded).calibration.expect("a calibration");
-    assert!(calibration.both > 0 && calibration.bare > 0 && calibration.calls > 0, "{calibration:?}");
+    let shares = guest::header(&recorded).shares;
+    let share = shares.of(backend).unwrap_or_else(|| panic!("no share: {shares:?}"));
+    let statistics = share.statistics.expect("what statistics add");
+    assert!(statistics.get_pa.nanos > 0, "{share:?}");
     let statistics = std::fs::read_to_string("/proc/sys/kernel/bpf_stats_enabled").unwrap();
     assert_eq!(statistics.trim(), "0", "the machine's setting is as before");
     guest::nothing_left();

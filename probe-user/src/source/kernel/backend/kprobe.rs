@@ -31,28 +31,38 @@ pub(super) fn attach(
     attached: &mut dyn FnMut(),
 ) -> Result<Vec<SiteProbes>, SourceError> {
     for site in &SITES {
-        for name in [site.kprobe.entry, site.kprobe.exit] {
-            programs.kprobe(name)?.load().map_err(refused(name))?;
-        }
+        load(programs, site)?;
     }
-    let mut attach = |site| attach_site(programs, site, module).inspect(|_| attached());
+    let mut attach =
+        |site: &'static Site| attach_site(programs, site, &symbol(site, module)).inspect(|_| attached());
     SITES.iter().map(&mut attach).collect()
+}
+
+pub(super) fn load(programs: &mut Programs, site: &Site) -> Result<(), SourceError> {
+    for name in [site.kprobe.entry, site.kprobe.exit] {
+        programs.kprobe(name)?.load().map_err(refused(name))?;
+    }
+    Ok(())
+}
+
+/// The site's function. A bare name would find one of the same name in vmlinux first (`trace_kprobe.c`,
+/// Linux 7.3).
+pub(super) fn symbol(site: &Site, module: Option<&str>) -> String {
+    match module {
+        Some(module) => format!("{module}:{}", site.symbol),
+        None => site.symbol.to_owned(),
+    }
 }
 
 /// Attach the return program first: a call that begins in between then shows up as a return without
 /// an entry, which is counted, and not as a call that never returns.
-fn attach_site(
+pub(super) fn attach_site(
     programs: &mut Programs,
     site: &'static Site,
-    module: Option<&str>,
+    symbol: &str,
 ) -> Result<SiteProbes, SourceError> {
-    // A bare name would find a function of the same name in vmlinux first (trace_kprobe.c, Linux 7.3).
-    let symbol = match module {
-        Some(module) => format!("{module}:{}", site.symbol),
-        None => site.symbol.to_owned(),
-    };
-    let exit = attach_one(programs.kprobe(site.kprobe.exit)?, site.kprobe.exit, &symbol)?;
-    let entry = attach_one(programs.kprobe(site.kprobe.entry)?, site.kprobe.entry, &symbol)?;
+    let exit = attach_one(programs.kprobe(site.kprobe.exit)?, site.kprobe.exit, symbol)?;
+    let entry = attach_one(programs.kprobe(site.kprobe.entry)?, site.kprobe.entry, symbol)?;
     Ok(SiteProbes { site, entry, exit })
 }
 

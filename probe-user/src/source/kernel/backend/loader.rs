@@ -60,11 +60,7 @@ impl Loader {
         attach: AttachType,
         name: &'static str,
     ) -> Result<OwnedFd, SourceError> {
-        self.load_at(
-            self.functions.as_ref().map(|functions| functions.place(site)).transpose()?,
-            attach,
-            name,
-        )
+        self.load_at(self.place(site)?, attach, name)
     }
 
     /// Load a program of a tracepoint.
@@ -72,7 +68,13 @@ impl Loader {
         self.load_at(None, AttachType::RawTracepoint, name)
     }
 
-    fn load_at(
+    /// The place of a site's function, where programs are loaded for one.
+    pub(super) fn place(&self, site: &Site) -> Result<Option<Place<'_>>, SourceError> {
+        self.functions.as_ref().map(|functions| functions.place(site)).transpose()
+    }
+
+    /// Load a program, one of a trampoline for this place.
+    pub(super) fn load_at(
         &self,
         place: Option<Place<'_>>,
         attach: AttachType,
@@ -136,6 +138,17 @@ impl Functions {
         let function = *self.ids.get(site.symbol).ok_or_else(not_there)?;
         Ok(Place { module: self.module.as_ref().map(OwnedFd::as_fd), function })
     }
+}
+
+/// The place of a function of the kernel itself.
+pub(super) fn place_in_kernel(
+    programs: &Programs,
+    function: &'static str,
+) -> Result<Place<'static>, SourceError> {
+    let (path, kernel) = types(programs)?.kernel()?;
+    let ids = functions(path, kernel, None, &[function])?;
+    let id = ids.get(function).ok_or(SourceError::NotInBtf { function })?;
+    Ok(Place { module: None, function: *id })
 }
 
 fn types(programs: &Programs) -> Result<&Types, SourceError> {

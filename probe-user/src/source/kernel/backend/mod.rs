@@ -5,6 +5,7 @@
 mod kprobe;
 mod kprobe_session;
 pub(super) mod loader;
+pub(super) mod stage;
 mod trampoline;
 
 use probe_common::site::Backend;

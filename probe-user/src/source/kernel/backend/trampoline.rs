@@ -21,7 +21,7 @@ struct SitePrograms {
 
 /// What the programs of a site are called and where they go, the ones at returns first: a call that
 /// begins in between then shows up as a return without an entry, which is counted.
-fn programs_of(site: &Site, config: &Config) -> Vec<(AttachType, &'static str)> {
+pub(super) fn programs_of(site: &Site, config: &Config) -> Vec<(AttachType, &'static str)> {
     let session = if config.needs_extra() { site.fsession_extra } else { site.fsession };
     match config.backend {
         Backend::Fsession => vec![(AttachType::Fsession, session)],
