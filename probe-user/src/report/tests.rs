@@ -179,10 +179,10 @@ fn rows_and_company_are_told() {
     }
     let shown = text(recording.clone());
     let company = "
-company    another iovascope (process 77): fsession on dispatch, get_phys,
-           from 0 ns to 0 ns
-           b\\x1b[2Jd (process 78): fsession on dispatch, get_phys, from 1.00
-           s to 1.00 s
+company    another iovascope (process 77): fsession on dispatch, get_phys, from
+           0 ns to 0 ns
+           b\\x1b[2Jd (process 78): fsession on dispatch, get_phys, from 1.00 s
+           to 1.00 s
            not known: others' kprobes: no debugfs
            what they do at these functions is inside the latencies
 ";
