@@ -136,7 +136,11 @@ impl Running {
     /// The same with more options.
     pub(crate) fn begin_with(backend: &str, name: &str, options: &[&str]) -> Self {
         let path = Path::new("/tmp").join(format!("{name}-{backend}.iova"));
-        let mut command = iovascope(&["record", "--quiet", "-i", "100ms", "--backend", backend, "-o"]);
+        let mut command = iovascope(&["record", "--quiet", "--backend", backend]);
+        if !options.contains(&"-i") {
+            command.args(["-i", "100ms"]);
+        }
+        command.arg("-o");
         // `cat` ends with its input, and the recorder with it.
         command.arg(&path).args(options).args(["--", "cat"]).stdin(Stdio::piped());
         let mut child = command.spawn().unwrap();

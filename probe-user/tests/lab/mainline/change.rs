@@ -76,7 +76,9 @@ fn what_the_default_loses_another_backend_counts() {
         // All of the last load, at the least.
         assert!(later >= 640 && none == 0, "{report:#}");
     }
-    assert!(doubt <= 64, "a doubt of {doubt} calls says nothing: {kept:?}");
+    // As many calls can be inside at the change as there are threads, and each was missed or not.
+    let (_, lost) = share(&report, "fsession", "get_phys");
+    assert!(doubt <= lost + 64, "a doubt of {doubt} calls says nothing: {kept:?}");
 
     let text = guest::stdout(&guest::succeed(guest::iovascope(&["report"]).arg(&recording)));
     assert!(text.contains("BY BACKEND") && text.contains("on kprobe-session"), "{text}");

@@ -38,7 +38,7 @@ impl Drop for Source {
 
 fn drive(count: u32) {
     let count = count.to_string();
-    guest::succeed(&mut guest::iovascope(&["load", "-q", "--size", "1M", "--count", &count]));
+    guest::succeed(&mut guest::iovascope(&["load", "--size", "1M", "--count", &count]));
 }
 
 /// Wait until a recording that grows has `count` events of a kind.
@@ -137,7 +137,7 @@ fn in_a_time_namespace_windows_and_calls_are_on_the_kernels_clock() {
         "record",
     ]);
     command.args(["-q", "-i", "100ms", "--calls-every", "1", "-o"]).arg(&path);
-    command.args(["--", "iovascope", "load", "-q", "--size", "1M", "--count", "50"]);
+    command.args(["--", "iovascope", "load", "--size", "1M", "--count", "50"]);
     guest::succeed(&mut command);
     let after = now() + 1;
     let mut reader = Reader::begin(fs::File::open(&path).unwrap(), "time-namespace".to_owned()).unwrap();
@@ -164,7 +164,7 @@ fn in_a_time_namespace_windows_and_calls_are_on_the_kernels_clock() {
 fn driver_numbered(pid: u32) -> Child {
     loop {
         fs::write("/proc/sys/kernel/ns_last_pid", (pid - 1).to_string()).unwrap();
-        let script = "read go && exec iovascope load -q --size 1M --cap page --count 50";
+        let script = "read go && exec iovascope load --size 1M --cap page --count 50";
         let mut child = Command::new("sh").args(["-c", script]).stdin(Stdio::piped()).spawn().unwrap();
         if child.id() == pid {
             return child;
@@ -177,7 +177,7 @@ fn driver_numbered(pid: u32) -> Child {
 
 fn a_number_that_is_used_again_is_another_process(backend: &str) {
     let running = Running::begin_with(backend, "number-used-again", &["-i", "1h"]);
-    let mut first = guest::iovascope(&["load", "-q", "--size", "1M", "--cap", "page", "--count", "30"]);
+    let mut first = guest::iovascope(&["load", "--size", "1M", "--cap", "page", "--count", "30"]);
     let mut first = first.spawn().unwrap();
     let pid = first.id();
     assert!(first.wait().unwrap().success());
