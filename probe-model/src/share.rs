@@ -287,9 +287,9 @@ fn mean_of_bucket(histogram: &Histogram, low: f64, high: f64) -> Option<f64> {
         return None;
     }
     let sum = histogram.sum as f64;
-    let [first, last] = [(sum - most) / count as f64, (sum - least) / count as f64];
+    let [at_least, at_most] = [(sum - most) / count as f64, (sum - least) / count as f64];
     // Better than the bucket's middle only where it is known better.
-    (last - first < high - low).then_some(f64::midpoint(first, last))
+    (at_most - at_least < high - low).then_some(f64::midpoint(at_least, at_most))
 }
 
 #[cfg(test)]

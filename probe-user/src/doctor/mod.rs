@@ -60,7 +60,7 @@ pub fn judge(machine: &Machine) -> Diagnosis {
         ways: if record.able { verdict::ways(machine) } else { Vec::new() },
         record,
         load: verdict::load(machine),
-        module: machine.module.clone(),
+        module: machine.module,
     }
 }
 

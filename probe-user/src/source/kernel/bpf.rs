@@ -204,7 +204,7 @@ pub(super) fn load_idle(place: Place<'_>) -> io::Result<OwnedFd> {
 }
 
 /// Have the kernel call its functions for tests of tracing programs, each once (`bpf_prog_test_run_tracing`,
-/// net/bpf/test_run.c, since Linux 5.5).
+/// `net/bpf/test_run.c`, since Linux 5.5).
 pub(super) fn run_tests(program: BorrowedFd<'_>) -> io::Result<()> {
     let mut attr = TestRun { prog_fd: fd(program), rest: [0; 19] };
     command(bpf_cmd::BPF_PROG_TEST_RUN, &mut attr).map(drop)

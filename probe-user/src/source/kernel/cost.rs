@@ -93,7 +93,7 @@ pub(super) fn calibrate(config: &Config, canary: &mut dyn Canary) -> Result<Shar
     let mut stage = Stage::new(&mut programs, config)?;
     let on = if config.run_times { Some(statistics()?) } else { None };
     let bench = Bench { reader: &reader, cpu: sched_getcpu() };
-    let bare = bench.bare(canary)?;
+    let bare = bare(canary)?;
 
     let reference = stage.reference()?;
     let held = stage.put(SiteId::Dispatch, Spot::Reference)?;
@@ -166,14 +166,14 @@ struct Bench<'a> {
     cpu: usize,
 }
 
-impl Bench<'_> {
-    /// A call without probes, as its caller sees it.
-    fn bare(&self, canary: &mut dyn Canary) -> Result<Mean, CalibrationError> {
-        let averages: Option<Vec<f64>> =
-            (0..ROUNDS).map(|_| canary.time(CALLS).map(|nanos| nanos as f64)).collect();
-        Mean::of(averages.ok_or(CalibrationError::Canary)?)
-    }
+/// A call without probes, as its caller sees it.
+fn bare(canary: &mut dyn Canary) -> Result<Mean, CalibrationError> {
+    let averages: Option<Vec<f64>> =
+        (0..ROUNDS).map(|_| canary.time(CALLS).map(|nanos| nanos as f64)).collect();
+    Mean::of(averages.ok_or(CalibrationError::Canary)?)
+}
 
+impl Bench<'_> {
     /// Calls whose result is rehearsed to be `result`. `calls` makes [`CALLS`] of them and says what one took.
     fn run(
         &self,

@@ -91,16 +91,16 @@ fn a_renamed_process_has_its_last_name_at_both_sites() {
     let names = |counters: &Counters| {
         counters.attribution.values().map(name).collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>()
     };
-    let named = |text: &str| vec![(text.to_owned(), false)];
+    let only = |text: &str| vec![(text.to_owned(), false)];
     call_this("before");
     ask(1);
     // A sample with the first name in it; the next look is that of the call after.
-    while names(&running.so_far()) != named("before") {}
+    while names(&running.so_far()) != only("before") {}
     call_this("after");
     ask(2);
     let counters = guest::counters_of(&running.end_recording());
     call_this(own.trim_end());
-    assert_eq!(names(&counters), named("after"));
+    assert_eq!(names(&counters), only("after"));
     assert_eq!(rows(&counters, "dispatch").iter().map(|row| row.calls).collect::<Vec<_>>(), [5]);
     assert_eq!(rows(&counters, "get_phys").iter().map(|row| row.calls).sum::<u64>(), 3);
 }

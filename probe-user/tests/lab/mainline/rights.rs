@@ -50,6 +50,7 @@ fn roots_of_user_namespaces_are_told_so() {
 #[test]
 fn a_filter_of_system_calls_is_named() {
     // struct sock_filter: load the number; bpf(2) gives EPERM, everything else goes on.
+    #[allow(clippy::cast_possible_truncation, reason = "a system call's number")]
     const BPF: u32 = libc::SYS_bpf as u32;
     let program: [(u16, u8, u8, u32); 4] =
         [(0x20, 0, 0, 0), (0x15, 0, 1, BPF), (0x06, 0, 0, 0x0005_0001), (0x06, 0, 0, 0x7fff_0000)];

@@ -15,7 +15,7 @@ use super::loader::{self, Loader};
 use super::{kprobe, trampoline};
 
 /// The function of a known, short time: three arguments like the dispatch, and it adds them up
-/// (net/bpf/test_run.c, since Linux 5.5). Only BPF's own tests call it.
+/// (`net/bpf/test_run.c`, since Linux 5.5). Only BPF's own tests call it.
 const REFERENCE: &str = "bpf_fentry_test3";
 
 /// Where programs are put.
