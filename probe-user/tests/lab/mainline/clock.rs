@@ -164,7 +164,7 @@ fn in_a_time_namespace_windows_and_calls_are_on_the_kernels_clock() {
 fn driver_numbered(pid: u32) -> Child {
     loop {
         fs::write("/proc/sys/kernel/ns_last_pid", (pid - 1).to_string()).unwrap();
-        let script = "read go && exec iovascope load --size 1M --cap page --count 50";
+        let script = "read go && exec iovascope load --size 1M --cap page --count 50 >/dev/null";
         let mut child = Command::new("sh").args(["-c", script]).stdin(Stdio::piped()).spawn().unwrap();
         if child.id() == pid {
             return child;
@@ -178,7 +178,7 @@ fn driver_numbered(pid: u32) -> Child {
 fn a_number_that_is_used_again_is_another_process(backend: &str) {
     let running = Running::begin_with(backend, "number-used-again", &["-i", "1h"]);
     let mut first = guest::iovascope(&["load", "--size", "1M", "--cap", "page", "--count", "30"]);
-    let mut first = first.spawn().unwrap();
+    let mut first = first.stdout(Stdio::null()).spawn().unwrap();
     let pid = first.id();
     assert!(first.wait().unwrap().success());
     let mut second = driver_numbered(pid);
