@@ -198,7 +198,7 @@ PROCESS                     calls   failed     time       pages  site, IOAS
     let mut out = Vec::new();
     super::super::write_markdown(&Report::of(recording.clone()), &mut out).unwrap();
     let page = String::from_utf8(out).unwrap();
-    assert!(page.contains("another iovascope") && page.contains("get\\_phys IOAS 4"), "{page}");
+    assert!(page.contains("another iovascope") && page.contains("get_phys IOAS 4"), "{page}");
     assert!(!page.contains('\u{1b}'));
 }
 
